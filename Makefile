@@ -1,0 +1,47 @@
+# make setup  once; then make demo, test, lint, notebooks, lab. Everything lives in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+CATEGORY ?= toybox/washer
+SHELL := /bin/bash
+
+.PHONY: help setup demo test lint unit notebooks check-notebooks lab bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+setup: .venv/ready  ## make .venv and install everything into it (minutes; again only when versions change)
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make setup PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lab,dev]'
+	touch $@
+
+demo: setup  ## find defects and explain them; CATEGORY=path/to/mvtec/bottle for real images
+	$(BIN)/pclib demo "$(CATEGORY)" --out demo
+
+test: lint unit check-notebooks  ## lint, unit tests, notebooks
+
+lint: setup  ## ruff (lint and format) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: setup  ## unit, property and parity tests
+	$(BIN)/pytest
+
+check-notebooks: setup  ## run the notebooks and compare what they print with what is stored
+	$(BIN)/python notebooks/build.py --check
+	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 120 notebooks
+
+notebooks: setup  ## run all notebooks top to bottom and store their outputs, normalised
+	$(BIN)/python notebooks/build.py
+
+lab: setup  ## open JupyterLab on the first notebook
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+bench: setup  ## measure on real categories: REAL=folder of category folders
+	$(BIN)/python benchmarks/real.py $(REAL)
+
+clean:  ## remove what make made
+	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

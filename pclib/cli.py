@@ -1,0 +1,256 @@
+"""The few commands that make sense outside a notebook."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pclib import __version__
+
+if TYPE_CHECKING:
+    from pclib.detector import Scores
+    from pclib.patchcore import PatchCore
+
+# Heavy modules load inside the commands: `pclib --help` must answer at once.
+
+METHOD_OPTIONS = (
+    *("backbone", "layers", "resize", "crop", "coreset"),
+    *("neighbors", "protocol", "seed", "device", "precision"),
+)
+EXAMPLES = """examples:
+  pclib demo                                    find defects in the embedded washers, write demo/index.html
+  pclib fit good_pictures/ -o bank.safetensors  learn from a folder of good pictures
+  pclib score bank.safetensors new/ --csv scores.csv --maps maps/
+  pclib evaluate path/to/mvtec/bottle           image AUROC, pixel AUROC and PRO of a category
+  pclib doctor                                  what is installed, what is missing, what to do
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns 0, or 1 for input that was refused, or 130 after Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    warnings.showwarning = lambda message, *_, **__: print(f"pclib: {message}", file=sys.stderr)
+    try:
+        return options.run(options) or 0
+    except (ValueError, OSError) as error:
+        print(f"pclib: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("pclib: interrupted; nothing half-written is left behind", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pclib",
+        description="PatchCore: find defects in industrial images, learning from good images alone.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"pclib {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = _command(commands, "demo", _demo, "find defects, explain them, write a page to open")
+    demo.add_argument("category", nargs="?", default="toybox/washer", help="toybox/<name> or a folder [%(default)s]")
+    demo.add_argument("--out", default="demo", metavar="DIR", help="folder to write to [%(default)s]")
+    _method_options(demo)
+
+    fit = _command(commands, "fit", _fit, "learn from good pictures, write a bank file")
+    fit.add_argument("folder", help="good pictures: a plain folder, one with good/, or MVTec AD layout")
+    fit.add_argument("-o", "--out", required=True, metavar="FILE", help="bank file to write, e.g. bank.safetensors")
+    fit.add_argument(
+        "--hold-out", type=int, metavar="N", help="good pictures to set the threshold with [a fifth, if enough]"
+    )
+    fit.add_argument("--false-alarms", type=float, default=0.05, metavar="RATE", help="rate to allow [%(default)s]")
+    _method_options(fit)
+    _skip_option(fit)
+
+    score = _command(commands, "score", _score, "score pictures with a bank file")
+    score.add_argument("bank", help="bank file written by fit")
+    score.add_argument("images", nargs="+", help="pictures, or folders of them")
+    score.add_argument("--csv", metavar="FILE", help="write scores, verdicts and the worst pixel of each picture")
+    score.add_argument("--maps", metavar="DIR", help="write each picture with its anomaly map")
+    score.add_argument("--device", default="auto", help="auto, cpu, cuda [%(default)s]")
+    _skip_option(score)
+
+    evaluate = _command(commands, "evaluate", _evaluate, "fit on a category and measure on its test pictures")
+    evaluate.add_argument("folder", help="toybox/<name> or a folder with good and defective pictures")
+    _method_options(evaluate)
+    _skip_option(evaluate)
+
+    _command(commands, "doctor", _doctor, "say what is installed and what to do about the rest")
+    return parser
+
+
+def _command(commands: Any, name: str, run: Callable, purpose: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
+    command.set_defaults(run=run)
+    return command
+
+
+def _method_options(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("method")
+    group.add_argument("--backbone", default="tf_efficientnet_lite0", help="e.g. wide_resnet50_2 [%(default)s]")
+    group.add_argument("--layers", nargs="+", help="its layers, shallow to deep [the middle two]")
+    group.add_argument("--resize", type=int, default=256, help="pixels of the shorter side [%(default)s]")
+    group.add_argument("--crop", type=int, default=224, help="pixels of the central square [%(default)s]")
+    group.add_argument(
+        "--coreset", type=float, default=0.1, metavar="SHARE", help="share of patches kept [%(default)s]"
+    )
+    group.add_argument("--neighbors", type=int, default=1, metavar="K", help="nearest patches averaged [%(default)s]")
+    group.add_argument("--protocol", default="official", choices=("official", "paper"), help="[%(default)s]")
+    group.add_argument("--seed", type=int, default=0, help="[%(default)s]")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda [%(default)s]")
+    group.add_argument("--precision", default="float32", choices=("float32", "bfloat16"), help="[%(default)s]")
+
+
+def _skip_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--skip-bad", action="store_true", help="go on without unreadable pictures, and name them")
+
+
+def _detector(options: argparse.Namespace) -> PatchCore:
+    from pclib.patchcore import PatchCore
+
+    return PatchCore(**{name: getattr(options, name) for name in METHOD_OPTIONS})
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from pclib._files import make_folder
+    from pclib.demo import find_defects, write_report
+
+    make_folder(options.out)
+    findings = find_defects(options.category, _detector(options))
+    print(findings)
+    page = write_report(findings, options.out)
+    print(f"figures and explanations: {page.resolve()}")
+
+
+def _fit(options: argparse.Namespace) -> None:
+    from pclib._files import check_writable
+    from pclib.datasets import hold_out, open_category
+
+    out = Path(options.out)
+    check_writable(out.parent)
+    train = open_category(options.folder).train
+    enough = int(1 / options.false_alarms - 1 + 1e-9) if 0 < options.false_alarms < 1 else 0
+    count = options.hold_out
+    if count is None:
+        count = len(train) // 5 if len(train) // 5 >= enough else 0
+    fitted, held_out = hold_out(train, count)
+    detector = _detector(options).fit(fitted, skip_bad=options.skip_bad)
+    if held_out:
+        detector.calibrate(held_out, options.false_alarms, skip_bad=options.skip_bad)
+        print(
+            f"threshold {detector.threshold:.4g}: from {len(held_out)} good pictures held out, for at most "
+            f"{options.false_alarms:.0%} false alarms"
+        )
+    else:
+        print(f"no threshold: a fifth of {len(train)} pictures is too few to hold out; use --hold-out, or give more")
+    detector.save(out)
+    print(f"{detector.bank} written to {out}")
+
+
+def _score(options: argparse.Namespace) -> None:
+    from pclib._files import check_writable, make_folder
+    from pclib.datasets import open_images
+    from pclib.patchcore import PatchCore
+
+    if options.csv:
+        check_writable(Path(options.csv).parent)
+    if options.maps:
+        make_folder(options.maps)
+    samples = open_images(options.images)
+    detector = PatchCore.load(options.bank, device=options.device)
+    scores = detector.score(samples, skip_bad=options.skip_bad)
+    rows = _rows(scores, detector.threshold)
+    width = max(len(row["image"]) for row in rows)
+    for row in rows:
+        print(f"{row['image']:<{width}}  {row['score']:>10}  {row['verdict']}")
+    if options.csv:
+        _write_csv(Path(options.csv), rows)
+    if options.maps:
+        _write_maps(Path(options.maps), scores, detector.threshold)
+
+
+def _rows(scores: Scores, threshold: float | None) -> list[dict[str, str]]:
+    """What the CSV says of each picture; the worst pixel is in the original picture's coordinates."""
+    import numpy as np
+
+    from pclib.framing import Box
+
+    rows = []
+    assert scores.pixel is not None  # PatchCore always gives maps
+    for sample, image, pixels in zip(scores.samples, scores.image, scores.pixel, strict=True):
+        row, col = np.unravel_index(pixels.argmax(), pixels.shape)
+        place = scores.framing.in_source(Box(int(row), int(col), int(row) + 1, int(col) + 1), sample.size)
+        verdict = "" if threshold is None else "anomalous" if image > threshold else "good"
+        rows.append(
+            {
+                "image": sample.name,
+                "score": f"{image:.6g}",
+                "threshold": "" if threshold is None else f"{threshold:.6g}",
+                "verdict": verdict,
+                "worst_row": str(place.top),
+                "worst_column": str(place.left),
+            }
+        )
+    return rows
+
+
+def _write_csv(path: Path, rows: list[dict[str, str]]) -> None:
+    from pclib._files import replacing
+
+    with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_maps(folder: Path, scores: Scores, threshold: float | None) -> None:
+    """One figure per picture: the picture, its map on a scale that is the same for all, and the threshold's contour."""
+    import matplotlib.pyplot as plt
+    from tqdm.auto import tqdm
+
+    from pclib import plots
+    from pclib._files import replacing
+
+    scale = plots.map_range(scores) if threshold is None else (0.0, 2 * threshold)
+    for i, sample in enumerate(tqdm(scores.samples, desc="maps")):
+        figure = plots.gallery(scores, [i], scale, threshold)
+        name = "__".join(part for part in Path(sample.name).with_suffix(".png").parts if part not in ("/", "..", "."))
+        with replacing(folder / name) as partial:
+            figure.savefig(partial, format="png", dpi=110)
+        plt.close(figure)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from pclib.datasets import check_masks, open_category
+    from pclib.metrics import evaluate
+
+    category = open_category(options.folder)
+    if not category.test:
+        raise ValueError(f"{options.folder}: has no test pictures to evaluate on")
+    check_masks(category.test)
+    print(category)
+    detector = _detector(options).fit(category.train, skip_bad=options.skip_bad)
+    print(evaluate(detector.score(category.test, skip_bad=options.skip_bad)))
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from pclib.doctor import examine
+
+    ready = True
+    for finding in examine():
+        print(f"{'ok' if finding.ok else '--':<3} {finding.what:<20} {finding.detail}")
+        ready &= finding.ok or not finding.needed
+    print("ready for the demo and the notebooks" if ready else "not ready: see the lines marked -- above")
+    return 0 if ready else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

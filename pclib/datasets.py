@@ -1,0 +1,177 @@
+"""Open a category, wherever it lives: embedded, in MVTec AD's layout, or in a plain folder.
+
+MVTec AD layout                         plain folder
+bottle/                                 screws/
+  train/good/000.png                      good/a.jpg
+  test/good/000.png                       bent/b.jpg
+  test/broken/000.png                     ground_truth/bent/b.png   (optional)
+  ground_truth/broken/000_mask.png      or simply good pictures, in one folder without subfolders
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pclib._checks import some
+from pclib.samples import GOOD, Category, Sample
+from pclib.toybox import open_toybox
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+MASKS = "ground_truth"
+HELD_OUT = 5  # in a plain folder every fifth good picture is kept for the test
+
+
+@dataclass(frozen=True)
+class FileSample(Sample):
+    """A picture in a file, with the file of its mask if there is one."""
+
+    path: Path
+    mask_path: Path | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        with Image.open(self.path) as image:
+            return image.size
+
+    def load(self) -> Image.Image:
+        with Image.open(self.path) as image:
+            if image.mode.startswith("I"):  # 16 bit grey: PIL would clip it, not scale it
+                return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+            return image.convert("RGB")
+
+    def load_mask(self) -> np.ndarray | None:
+        """(h, w) bool; raises ValueError if the file is not binary or not of its picture's size."""
+        if self.mask_path is None:
+            return super().load_mask()
+        with Image.open(self.mask_path) as image:
+            grey = np.asarray(image.convert("L"))
+        if grey.shape[::-1] != self.size:
+            raise ValueError(
+                f"{self.mask_path}: mask of {grey.shape[1]} x {grey.shape[0]} pixels for a picture of "
+                f"{self.size[0]} x {self.size[1]}; a mask must have its picture's size"
+            )
+        levels = np.unique(grey)
+        if (levels > 0).sum() > 1:
+            raise ValueError(
+                f"{self.mask_path}: mask is not binary, it has the grey levels {some([str(v) for v in levels], 5)}; "
+                "save it without lossy compression or antialiasing, as 0 and 255"
+            )
+        return grey > 0
+
+
+def open_category(where: str | os.PathLike[str]) -> Category:
+    """Open "toybox/<name>" or a folder in one of the layouts above.
+
+    In MVTec AD's layout the split is the folder's own. In a plain folder with other folders beside good/, every fifth
+    good picture is kept for the test, so that there is something to tell the defects from.
+
+    Raises FileNotFoundError if there is no such folder, ValueError if it holds no good pictures, a mask has no picture,
+    or only some of the pictures of a defect have masks.
+    """
+    if isinstance(where, str) and where.startswith("toybox/"):
+        return open_toybox(where.removeprefix("toybox/"))
+    root = Path(where)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder; give a category's folder, or an embedded one: toybox/washer")
+    return _open_mvtec(root) if (root / "train").is_dir() else _open_plain(root)
+
+
+def open_images(paths: Iterable[str | os.PathLike[str]]) -> list[Sample]:
+    """Pictures to be scored, of which nothing else is known: files, or folders of files (searched to any depth)."""
+    found: list[Sample] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if _is_image(p))
+            if not inside:
+                raise ValueError(f"{path}: holds no pictures ({', '.join(SUFFIXES)})")
+            found += [FileSample(str(p), None, p) for p in inside]
+        elif path.is_file():
+            found.append(FileSample(str(path), None, path))
+        else:
+            raise FileNotFoundError(f"{path}: no such file or folder")
+    return found
+
+
+def hold_out(samples: Sequence[Sample], count: int) -> tuple[list[Sample], list[Sample]]:
+    """Set `count` samples aside, evenly spread: (those to fit on, those held out)."""
+    if not 0 <= count < len(samples):
+        raise ValueError(f"cannot hold {count} of {len(samples)} samples out; something must be left to fit on")
+    aside = {int((i + 0.5) * len(samples) / count) for i in range(count)}
+    kept = [sample for i, sample in enumerate(samples) if i not in aside]
+    return kept, [samples[i] for i in sorted(aside)]
+
+
+def check_masks(samples: Sequence[Sample]) -> None:
+    """Load every mask once, so that a bad one is refused before the long work starts."""
+    for sample in samples:
+        if sample.defect != GOOD:
+            sample.load_mask()
+
+
+def _open_mvtec(root: Path) -> Category:
+    train = _samples(root / "train" / GOOD, root, GOOD)
+    if not train:
+        raise ValueError(f"{root / 'train' / GOOD}: no good pictures to learn from ({', '.join(SUFFIXES)})")
+    kinds = _folders(root / "test") if (root / "test").is_dir() else []
+    _check_mask_folders(root, kinds)
+    test = [s for folder in kinds for s in _samples(folder, root, folder.name)]
+    return Category(root.name, train, test)
+
+
+def _open_plain(root: Path) -> Category:
+    kinds = [folder for folder in _folders(root) if folder.name != MASKS]
+    if not kinds:
+        good = _samples(root, root, GOOD)
+        if not good:
+            raise ValueError(f"{root}: is empty; put good pictures there ({', '.join(SUFFIXES)})")
+        return Category(root.name, good, [])
+    good = _samples(root / GOOD, root, GOOD)
+    if not good:
+        names = some([folder.name for folder in kinds])
+        raise ValueError(f"{root}: no good pictures to learn from; put them into good/ or train/good/ (found {names})")
+    _check_mask_folders(root, kinds)
+    others = [s for folder in kinds if folder.name != GOOD for s in _samples(folder, root, folder.name)]
+    if not others:
+        return Category(root.name, good, [])
+    held_out = good[HELD_OUT - 1 :: HELD_OUT]
+    return Category(root.name, [s for s in good if s not in held_out], [*held_out, *others])
+
+
+def _samples(folder: Path, root: Path, defect: str) -> list[Sample]:
+    """The pictures of one folder, sorted by name, with their masks."""
+    paths = sorted(p for p in folder.glob("*") if _is_image(p)) if folder.is_dir() else []
+    masks = {} if defect == GOOD else _paired_masks(paths, root / MASKS / defect)
+    return [FileSample(p.relative_to(root).as_posix(), defect, p, masks.get(p)) for p in paths]
+
+
+def _paired_masks(paths: list[Path], folder: Path) -> dict[Path, Path]:
+    """Each picture with its mask: the same stem, with or without `_mask`. No mask at all is fine; some is not."""
+    if not folder.is_dir():
+        return {}
+    by_stem = {p.stem.removesuffix("_mask"): p for p in sorted(folder.glob("*")) if _is_image(p)}
+    stems = {p.stem for p in paths}
+    if strays := sorted(p.name for stem, p in by_stem.items() if stem not in stems):
+        raise ValueError(f"{folder}: no picture belongs to the mask {some(strays)}; masks are paired by name")
+    if by_stem and (bare := sorted(p.name for p in paths if p.stem not in by_stem)):
+        raise ValueError(f"{folder}: no mask for {some(bare)}; add the missing masks or remove this folder")
+    return {p: by_stem[p.stem] for p in paths if p.stem in by_stem}
+
+
+def _check_mask_folders(root: Path, kinds: list[Path]) -> None:
+    masked = _folders(root / MASKS) if (root / MASKS).is_dir() else []
+    if strays := sorted({folder.name for folder in masked} - {folder.name for folder in kinds} - {GOOD}):
+        raise ValueError(f"{root / MASKS}: masks for {some(strays)}, but there are no such pictures")
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()

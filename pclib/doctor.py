@@ -1,0 +1,98 @@
+"""What of Python, libraries, weights, data and widgets is present, and what to do about the rest."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple
+
+from pclib.profile import data_folder, weight_places
+
+
+class Finding(NamedTuple):
+    """One line of the report. `needed`: without it not even the demo runs."""
+
+    what: str
+    ok: bool
+    detail: str
+    needed: bool = False
+
+
+def examine() -> Iterator[Finding]:
+    """Look at one thing after another."""
+    found = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("Python", sys.version_info >= (3, 11), f"{found}; 3.11 or newer is needed", needed=True)
+    yield Finding(
+        "cores", True, f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}"
+    )
+    yield from _libraries()
+    yield from _weights()
+    yield _data()
+    yield from _widgets()
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _libraries() -> Iterator[Finding]:
+    for package in ("torch", "torchvision", "timm", "faiss-cpu", "scipy", "matplotlib", "seaborn"):
+        found = _installed(package)
+        yield Finding(package, found is not None, found or f"missing: pip install {package}", needed=True)
+    if _installed("torch") is None or _installed("torchvision") is None:
+        return
+    import torch
+
+    from pclib import _torchvision
+
+    try:
+        _torchvision.import_torchvision()
+    except Exception as error:  # whatever stops the import is what the reader needs to see
+        yield Finding("torchvision imports", False, f"{error}; install the pair in constraints.txt", needed=True)
+        return
+    helped = ", helped past its CUDA part" if _torchvision._library is not None else ""
+    yield Finding("torchvision imports", True, f"yes{helped}", needed=True)
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none seen; everything runs on the CPU"
+    yield Finding("GPU", True, gpu)
+
+
+def _weights() -> Iterator[Finding]:
+    from pclib.backbones import find_weights, load_backbone
+
+    try:
+        detail = f"loaded, {load_backbone('tf_efficientnet_lite0').digest[:8]}"
+        yield Finding("embedded backbone", True, detail, needed=True)
+    except (OSError, ValueError, ImportError) as error:
+        yield Finding("embedded backbone", False, str(error), needed=True)
+        return
+    from pclib._torchvision import import_torchvision
+
+    models = import_torchvision().models
+    for name in ("wide_resnet50_2", "wide_resnet101_2"):
+        file_name = models.get_model_weights(name).IMAGENET1K_V1.url.rsplit("/", 1)[1]
+        try:
+            path = find_weights(file_name)
+        except ValueError as error:
+            yield Finding(name, False, str(error))
+            continue
+        places = ", ".join(map(str, weight_places())) or "PCLIB_WEIGHTS (unset)"
+        yield Finding(name, path is not None, str(path or f"{file_name} not in {places}, nor in torchvision's cache"))
+
+
+def _data() -> Finding:
+    data = data_folder()
+    if data is None:
+        return Finding("MVTec AD", False, "PCLIB_DATA is unset: the embedded categories are used")
+    found = sorted(p.parent.parent.name for p in data.glob("*/train/good"))
+    return Finding("MVTec AD", bool(found), f"{len(found)} categories in {data}: {', '.join(found) or 'none'}")
+
+
+def _widgets() -> Iterator[Finding]:
+    for package in ("jupyterlab", "ipywidgets", "jupyterlab_widgets"):
+        found = _installed(package)
+        yield Finding(package, found is not None, found or f"missing, for notebooks: pip install {package}")

@@ -1,0 +1,339 @@
+"""PatchCore, put together from the parts: a memory of good patches, and the distance to it.
+
+Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from pclib import _bankfile
+from pclib._checks import at_least, one_of, some
+from pclib.backbones import Backbone, load_backbone
+from pclib.coreset import Selection, greedy
+from pclib.detector import Explanation, Neighbor, Scores
+from pclib.framing import Box, Framing, Pictures, read
+from pclib.neighbors import MemoryBank
+from pclib.patches import embed
+from pclib.samples import GOOD, Category, Sample
+from pclib.scoring import anomaly_map, eq7_factor, image_scores, nearest, threshold
+
+PROTOCOLS = ("official", "paper")
+PATCHSIZE, DIM, SIGMA = 3, 1024, 4.0
+BATCH = 8  # images through the network at a time
+
+Coreset = float | Callable[[np.ndarray], Selection]
+Progress = Callable[..., Iterable]
+
+
+class PatchCore:
+    """Finds what good samples never showed.
+
+    backbone   a name that `load_backbone` knows, or a Backbone
+    layers     names of its layers, shallow to deep; None for the backbone's middle two
+    resize     pixels of the shorter side, then the central square of
+    crop       so many pixels is what is looked at
+    coreset    share of the patches to keep, in (0, 1], picked greedily; or a function of features (n, d) that gives a
+               `Selection`
+    neighbors  how many of the nearest memory patches a distance is averaged over
+    protocol   "official" follows the authors' code: squared distances, the image scored by its worst patch. "paper"
+               follows the text: plain distances, and the image's score lowered by Eq. 7
+    seed       of the coreset's random projection and start
+    device     "auto", "cpu", "cuda", ...; precision "float32" or "bfloat16" (only the backbone computes in it)
+
+    After `fit`: `bank` (the memory), `train` (names of the pictures it came from), and, after `calibrate`, `threshold`.
+    """
+
+    def __init__(
+        self,
+        backbone: str | Backbone = "tf_efficientnet_lite0",
+        *,
+        layers: Sequence[str] | None = None,
+        resize: int | None = 256,
+        crop: int = 224,
+        coreset: Coreset = 0.1,
+        neighbors: int = 1,
+        protocol: str = "official",
+        seed: int = 0,
+        device: str = "auto",
+        precision: str = "float32",
+    ) -> None:
+        one_of("protocol", protocol, PROTOCOLS)
+        at_least("neighbors", neighbors, 1)
+        if not callable(coreset) and not 0 < coreset <= 1:
+            raise ValueError(f"coreset share must lie in (0, 1], got {coreset}; for 10 % write 0.1")
+        self.framing = Framing(resize, crop)
+        if isinstance(backbone, str):
+            backbone = load_backbone(backbone, layers, device=device, precision=precision)
+        elif layers is not None and tuple(layers) != backbone.layers:
+            raise ValueError(f"layers={list(layers)}, but the backbone was cut for {list(backbone.layers)}; give one")
+        self.backbone = backbone
+        self.coreset, self.neighbors, self.protocol, self.seed = coreset, neighbors, protocol, seed
+        self.grid = backbone.shapes(crop)[backbone.layers[0]][1:]
+        self.bank: MemoryBank | None = None
+        self.train: dict[str, str] = {}  # names of the training pictures, with their SHA-256
+        self.threshold: float | None = None
+        self._train_samples: list[Sample] | None = None
+
+    def __repr__(self) -> str:
+        known = "not fitted" if self.bank is None else repr(self.bank)
+        return f"PatchCore({self.backbone!r}, {self.protocol}, {known})"
+
+    def fit(self, samples: Sequence[Sample], *, skip_bad: bool = False, progress: Progress = tqdm) -> Self:
+        """Remember what the patches of good samples look like. Returns itself.
+
+        Raises ValueError before the long work starts: for fewer than two samples, samples known to be defective,
+        pictures that cannot be read (`skip_bad` goes on without them), and a coreset smaller than `neighbors`.
+        """
+        samples = _checked_samples(samples)
+        self._check_training(samples)
+        pictures = read(samples, self.framing, skip_bad=skip_bad, progress=progress)
+        self._check_training(pictures.samples)
+        rows, columns = self.grid
+        features = np.empty((len(pictures.samples), rows, columns, DIM), dtype=np.float32)
+        for batch, embedding in self._embeddings(pictures, "features", progress):
+            features[batch] = embedding
+        vectors, kept = self._select(features.reshape(-1, DIM), progress)
+        image, cell = np.divmod(kept, rows * columns)
+        self.bank = MemoryBank(vectors, image.astype(np.int32), np.stack(np.divmod(cell, columns), 1).astype(np.int32))
+        names = [sample.name for sample in pictures.samples]
+        self.train = dict(zip(names, pictures.digests, strict=True))
+        self._train_samples = pictures.samples
+        self.threshold = None
+        return self
+
+    def calibrate(
+        self, good: Sequence[Sample], false_alarms: float = 0.05, *, skip_bad: bool = False, progress: Progress = tqdm
+    ) -> Self:
+        """Set `threshold` from good samples that were held out of `fit`, for a wanted rate of false alarms."""
+        threshold(np.zeros(len(good)), false_alarms)  # refuse too few before scoring them
+        self.threshold = threshold(self.score(good, skip_bad=skip_bad, progress=progress).image, false_alarms)
+        return self
+
+    def score(self, samples: Sequence[Sample], *, skip_bad: bool = False, progress: Progress = tqdm) -> Scores:
+        """Image scores and anomaly maps.
+
+        Raises RuntimeError before `fit`, ValueError for pictures that cannot be read (`skip_bad` leaves them out).
+        """
+        self._fitted_bank()
+        pictures = read(_checked_samples(samples), self.framing, skip_bad=skip_bad, progress=progress)
+        patches = np.empty((len(pictures.samples), *self.grid), dtype=np.float32)
+        image = np.empty(len(pictures.samples), dtype=np.float32)
+        for batch, embedding in self._embeddings(pictures, "scoring", progress):
+            patches[batch], image[batch] = self._score(embedding)
+        return Scores(image, anomaly_map(patches, self.framing.crop, SIGMA), pictures.samples, self.framing)
+
+    def explain(self, sample: Sample, row: int | None = None, col: int | None = None, *, k: int = 3) -> Explanation:
+        """The patch at a pixel of the framed image, and the k memory patches nearest to it.
+
+        Without a pixel: at the worst patch, the one that gives the image its score.
+        Raises ValueError for a pixel outside the crop, and for k larger than the bank.
+        """
+        bank, crop = self._fitted_bank(), self.framing.crop
+        if (row is None) != (col is None):
+            raise ValueError("give both row and col, or neither for the worst patch")
+        pictures = read([sample], self.framing, progress=_silent)
+        _, embedding = next(self._embeddings(pictures, "", _silent))
+        patches, _ = self._score(embedding)
+        if row is None or col is None:
+            place = divmod(int(patches[0].argmax()), self.grid[1])
+            row, col = (int((p + 0.5) * crop / g) for p, g in zip(place, self.grid, strict=True))
+        if not (0 <= row < crop and 0 <= col < crop):
+            raise ValueError(f"row and col must lie in [0, {crop}), the pixels of the crop, got ({row}, {col})")
+        place = (row * self.grid[0] // crop, col * self.grid[1] // crop)
+        squared, found = nearest(embedding[0, place[0], place[1]], bank, k)
+        return Explanation(
+            sample,
+            row,
+            col,
+            place,
+            self._box(place),
+            self._receptive_boxes(pictures.pixels, place),
+            float(patches[0][place]),
+            [self._neighbor(int(i), float(d)) for i, d in zip(found, self._distances(squared), strict=True)],
+            anomaly_map(patches, crop, SIGMA)[0],
+            self.framing,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write all that `load` needs to one safetensors file: whole, or not at all."""
+        bank = self._fitted_bank()
+        manifest = {
+            "protocol": self.protocol,
+            "neighbors": self.neighbors,
+            "seed": self.seed,
+            "coreset": "a function" if callable(self.coreset) else self.coreset,
+            "framing": {"resize": self.framing.resize, "crop": self.framing.crop},
+            "backbone": {
+                "name": self.backbone.name,
+                "layers": self.backbone.layers,
+                "sha256": self.backbone.digest,
+                "precision": self.backbone.precision,
+            },
+            "threshold": self.threshold,
+            "train": self.train,
+        }
+        tensors = {"vectors": bank.vectors, "image": bank.image, "place": bank.place}
+        _bankfile.write(path, "patchcore", tensors, manifest)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        backbone: Backbone | None = None,
+        train: Sequence[Sample] | None = None,
+        device: str = "auto",
+    ) -> Self:
+        """A saved detector, which scores exactly as it did.
+
+        `backbone` is needed only for a network of your own. `train`, the training samples, lets `explain` show them.
+        Raises ValueError for a file that is truncated, damaged, of another version, or was made with other backbone
+        weights, and for training samples that differ from those it was fitted on.
+        """
+        tensors, manifest = _bankfile.read(path, "patchcore")
+        made_with = manifest["backbone"]
+        if backbone is None:
+            name, layers, precision = made_with["name"], made_with["layers"], made_with["precision"]
+            backbone = load_backbone(name, layers, device=device, precision=precision)
+        if backbone.digest != made_with["sha256"]:
+            raise ValueError(
+                f"{path}: made with {made_with['name']}, layers {made_with['layers']}, weights "
+                f"{made_with['sha256'][:8]}, but the backbone at hand is {backbone.name}, layers "
+                f"{list(backbone.layers)}, weights {backbone.digest[:8]}; distances between the two mean nothing"
+            )
+        share = manifest["coreset"] if isinstance(manifest["coreset"], float | int) else _cannot_refit
+        detector = cls(
+            backbone,
+            coreset=share,
+            **manifest["framing"],
+            **{name: manifest[name] for name in ("neighbors", "protocol", "seed")},
+        )
+        detector.bank = MemoryBank(**tensors)
+        detector.train, detector.threshold = manifest["train"], manifest["threshold"]
+        if train is not None:
+            detector._attach(train)
+        return detector
+
+    def _embeddings(self, pictures: Pictures, what: str, progress: Progress) -> Iterator[tuple[slice, np.ndarray]]:
+        """Locally aware patch features (b, h, w, DIM), batch after batch."""
+        starts = range(0, len(pictures.samples), BATCH)
+        for start in progress(starts, desc=what, unit="batch"):
+            batch = slice(start, min(start + BATCH, len(pictures.samples)))
+            with torch.inference_mode():
+                maps = self.backbone(self.backbone.normalised(pictures.pixels[batch]))
+                embedding = embed(maps, PATCHSIZE, DIM, DIM).cpu().numpy()
+            if not np.isfinite(embedding).all():
+                bad = pictures.samples[start + int(np.argwhere(~np.isfinite(embedding))[0][0])]
+                raise ValueError(f"{bad.name}: its features hold NaN or infinity; check the backbone's weights")
+            yield batch, embedding
+
+    def _select(self, features: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
+        """The vectors to keep (m, DIM) and their rows among the features (n, DIM)."""
+        if callable(self.coreset):
+            kept = self.coreset(features).indices
+        elif self.coreset == 1:
+            return features, np.arange(len(features))
+        else:
+            searched = torch.from_numpy(features).to(self.backbone.device)
+            kept = greedy(searched, int(len(features) * self.coreset), seed=self.seed, progress=progress).indices
+        return features[kept], kept
+
+    def _distances(self, squared: np.ndarray) -> np.ndarray:
+        return squared if self.protocol == "official" else np.sqrt(squared)
+
+    def _score(self, embedding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Patch scores (b, h, w) and image scores (b,) of patch features (b, h, w, DIM)."""
+        bank = self._fitted_bank()
+        squared, found = nearest(embedding, bank, self.neighbors)
+        patches = self._distances(squared).mean(-1)
+        image = image_scores(patches)
+        if self.protocol == "paper":
+            one_each = np.arange(len(patches)), patches.reshape(len(patches), -1).argmax(1)
+            worst = embedding.reshape(len(patches), -1, DIM)[one_each]
+            image = image * eq7_factor(worst, found.reshape(len(patches), -1, self.neighbors)[one_each][:, 0], bank)
+        return patches, image
+
+    def _box(self, place: tuple[int, int]) -> Box:
+        """The pixels that the patch's neighbourhood on the grid stands for, clipped to the crop."""
+        reach, crop = PATCHSIZE // 2, self.framing.crop
+        (top, bottom), (left, right) = (
+            (max(0, p - reach) * crop // g, min(g, p + reach + 1) * crop // g)
+            for p, g in zip(place, self.grid, strict=True)
+        )
+        return Box(top, left, bottom, right)
+
+    def _receptive_boxes(self, pixels: np.ndarray, place: tuple[int, int]) -> dict[str, Box]:
+        """Per layer, the pixels with any influence on the patch's features, found by following gradients back."""
+        images = self.backbone.normalised(pixels).requires_grad_()
+        maps = self.backbone(images)
+        boxes = {}
+        for layer in self.backbone.layers:
+            alone = [m if name == layer else torch.zeros_like(m) for name, m in maps.items()]
+            feature_sum = embed(alone, PATCHSIZE, DIM, DIM)[0, place[0], place[1]].sum()
+            (gradient,) = torch.autograd.grad(feature_sum, images, retain_graph=True)
+            rows, columns = np.nonzero(gradient[0].abs().sum(0).cpu().numpy())
+            boxes[layer] = Box(rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
+        return boxes
+
+    def _neighbor(self, row: int, distance: float) -> Neighbor:
+        bank = self._fitted_bank()
+        image, place = int(bank.image[row]), (int(bank.place[row, 0]), int(bank.place[row, 1]))
+        sample = None if self._train_samples is None else self._train_samples[image]
+        return Neighbor(list(self.train)[image], sample, place, self._box(place), distance)
+
+    def _attach(self, train: Sequence[Sample]) -> None:
+        by_name = {sample.name: sample for sample in train}
+        if missing := [name for name in self.train if name not in by_name]:
+            raise ValueError(f"train lacks pictures that the bank was made from: {some(missing)}")
+        samples = [by_name[name] for name in self.train]
+        digests = read(samples, self.framing, progress=_silent).digests
+        changed = [name for name, digest in zip(self.train, digests, strict=True) if self.train[name] != digest]
+        if changed:
+            raise ValueError(f"train differs from what the bank was made from: {some(changed)}")
+        self._train_samples = samples
+
+    def _check_training(self, samples: Sequence[Sample]) -> None:
+        if len(samples) < 2:
+            raise ValueError(f"{len(samples)} good picture to learn from cannot show how good ones vary; give more")
+        if bad := [sample.name for sample in samples if sample.defect not in (GOOD, None)]:
+            raise ValueError(f"fit learns from good samples only, but {some(bad)} are not; give category.train")
+        if not callable(self.coreset):
+            patches = len(samples) * self.grid[0] * self.grid[1]
+            if (size := int(patches * self.coreset)) < self.neighbors:
+                raise ValueError(
+                    f"coreset share {self.coreset} of {patches} patches keeps {size}, fewer than neighbors="
+                    f"{self.neighbors}; raise the share or give more pictures"
+                )
+
+    def _fitted_bank(self) -> MemoryBank:
+        if self.bank is None:
+            raise RuntimeError("this detector has no memory yet; call fit(category.train) or PatchCore.load(path)")
+        return self.bank
+
+
+def _checked_samples(samples: Sequence[Sample]) -> list[Sample]:
+    if isinstance(samples, Category):
+        raise TypeError("give samples, not the category: fit(category.train), score(category.test)")
+    samples = list(samples)
+    if not samples:
+        raise ValueError("no samples given")
+    names = [sample.name for sample in samples]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"samples must have different names, but more than one is called {some(twice)}")
+    return samples
+
+
+def _silent(items: Iterable, **_: Any) -> Iterable:
+    return items
+
+
+def _cannot_refit(features: np.ndarray) -> Selection:
+    raise RuntimeError("this bank was made by a coreset function, which no file keeps; make a new PatchCore")

@@ -1,0 +1,224 @@
+"""What people look at: arrays in, figures out, in one style.
+
+Anomaly maps are drawn on one scale per set of scores (`map_range`), never one per image: a good image then looks calm.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter
+from PIL import Image
+
+from pclib.detector import Explanation, Neighbor, Scores
+from pclib.framing import Box, Framing
+from pclib.samples import GOOD, Sample
+
+MAP_COLOURS = "magma"  # even steps in lightness: reads the same in grey and for colour-blind eyes
+OUTLINE, MARK = "#00c2ff", "#ffb000"
+CONTEXT = 32  # pixels around a patch that its close-up shows
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The look shared by all figures."""
+    with (
+        sns.axes_style("white"),
+        sns.plotting_context("notebook", font_scale=0.85),
+        plt.rc_context({"figure.dpi": 100}),
+    ):
+        yield
+
+
+def map_range(scores: Scores) -> tuple[float, float]:
+    """One colour scale for all maps of a set: from its median pixel to its 99.9th percentile.
+
+    Raises ValueError if there are no maps.
+    """
+    if scores.pixel is None:
+        raise ValueError("these scores have no anomaly maps to draw")
+    low, high = np.quantile(scores.pixel, (0.5, 0.999))
+    return float(low), float(high)
+
+
+def show_image(sample: Sample, framing: Framing, ax: Axes, mask: bool = True) -> None:
+    """The framed picture, its defect outlined if its mask is known."""
+    ax.imshow(framing.image(sample.load()))
+    known = sample.load_mask() if mask else None
+    if known is not None and sample.defect != GOOD:
+        ax.contour(framing.mask(known), levels=[0.5], colors=OUTLINE, linewidths=1.2)
+    _bare(ax)
+
+
+def show_map(anomaly_map: np.ndarray, scale: tuple[float, float], ax: Axes, threshold: float | None = None) -> None:
+    """One anomaly map on a fixed scale, with a contour where it exceeds a threshold."""
+    ax.imshow(anomaly_map, cmap=MAP_COLOURS, vmin=scale[0], vmax=scale[1])
+    if threshold is not None and anomaly_map.max() > threshold > anomaly_map.min():
+        ax.contour(anomaly_map, levels=[threshold], colors="white", linewidths=0.8)
+    _bare(ax)
+
+
+def contact_sheet(samples: Sequence[Sample], framing: Framing, columns: int = 6, mask: bool = True) -> Figure:
+    """Framed pictures with their defects outlined, row after row."""
+    rows = -(-len(samples) // columns)
+    with style():
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(1.9 * columns, 2.2 * rows), squeeze=False, layout="constrained"
+        )
+        for ax in axes.flat:
+            ax.set_axis_off()
+        for ax, sample in zip(axes.flat, samples, strict=False):
+            show_image(sample, framing, ax, mask)
+            ax.set_title(_kind(sample))
+    return figure
+
+
+def gallery(
+    scores: Scores,
+    indices: Sequence[int],
+    scale: tuple[float, float] | None = None,
+    threshold: float | None = None,
+) -> Figure:
+    """Pictures above their anomaly maps, one column per sample, all maps on one scale."""
+    scale = scale or map_range(scores)
+    pixel = scores.pixel
+    assert pixel is not None  # map_range refused scores without maps
+    with style():
+        figure, axes = plt.subplots(
+            2, len(indices), figsize=(1.9 * len(indices) + 0.9, 4.2), squeeze=False, layout="constrained"
+        )
+        for column, i in zip(axes.T, indices, strict=True):
+            sample = scores.samples[i]
+            show_image(sample, scores.framing, column[0])
+            show_map(pixel[i], scale, column[1], threshold)
+            column[0].set_title(f"{_kind(sample)}\n{number(scores.image[i])}")
+        _colour_bar(figure, axes[1], axes[1, -1])
+    return figure
+
+
+def score_histogram(scores: Scores, threshold: float | None = None) -> Figure:
+    """Image scores of good and defective samples, and the threshold between them."""
+    labels = np.array([sample.label for sample in scores.samples])
+    bins = np.histogram_bin_edges(scores.image, bins=24).tolist()
+    with style():
+        figure, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
+        for label, name, colour, hatch in ((0, "good", "#0072b2", ""), (1, "defective", "#d55e00", "//")):
+            ax.hist(scores.image[labels == label], bins, label=name, color=colour, alpha=0.75, hatch=hatch)
+        if threshold is not None:
+            ax.axvline(threshold, color="black", linestyle="--", label="threshold")
+        ax.set(xlabel="image score (feature distance, arbitrary units)", ylabel="images")
+        ax.legend(frameon=False)
+        sns.despine(ax=ax)
+    return figure
+
+
+def explanation(found: Explanation, scale: tuple[float, float], threshold: float | None = None) -> Figure:
+    """Why a pixel is scored as it is: picture, map, the patch close up, and the good patches nearest to it."""
+    with style():
+        shown = 3 + len(found.neighbors)
+        figure, axes = plt.subplots(1, shown, figsize=(2.05 * shown + 0.6, 2.6), layout="constrained")
+        show_image(found.sample, found.framing, axes[0])
+        _outline(axes[0], found.receptive[next(iter(found.receptive))], dashed=True)
+        _outline(axes[0], found.box)
+        axes[0].set_title(f"{_kind(found.sample)}\n{_short(found.sample.name)}")
+        show_map(found.map, scale, axes[1], threshold)
+        _outline(axes[1], found.box)
+        axes[1].set_title("anomaly map\nfixed scale")
+        _close_up(found.sample, found.framing, found.box, axes[2])
+        axes[2].set_title(f"this patch\nscore {number(found.score)}")
+        for ax, neighbor in zip(axes[3:], found.neighbors, strict=True):
+            _show_neighbor(neighbor, found.framing, ax)
+        _colour_bar(figure, axes[1], axes[1])
+    return figure
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A figure as notebooks show it: a small PNG with its alt text, which also stands in for it as plain text."""
+
+    png: bytes = field(repr=False)
+    alt: str
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        return {"image/png": self.png, "text/plain": f"[figure: {self.alt}]"}, {"image/png": {"alt": self.alt}}
+
+
+def with_alt(figure: Figure, alt: str, dpi: int = 80) -> Picture:
+    """The figure as a small PNG, and closed. `alt` says what there is to see."""
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=dpi)
+    plt.close(figure)
+    with Image.open(drawn) as image:
+        image.convert("RGB").save(small, "PNG", optimize=True)  # a palette would distort the colour scale
+    return Picture(small.getvalue(), alt)
+
+
+def number(value: float) -> str:
+    """A score as people read it: 16,450 or 0.0123, never 1.645e+04."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def describe(found: Explanation) -> str:
+    """The explanation figure in words, for its alt text."""
+    nearest = found.neighbors[0]
+    return (
+        f"{found.sample.name} ({_kind(found.sample)}), its anomaly map, and the patch at row {found.row}, column "
+        f"{found.col} beside the {len(found.neighbors)} good patches nearest to it; the nearest comes from "
+        f"{nearest.name}, at distance {number(nearest.distance)}"
+    )
+
+
+def _show_neighbor(neighbor: Neighbor, framing: Framing, ax: Axes) -> None:
+    if neighbor.sample is None:
+        ax.text(0.5, 0.5, "picture not\nat hand", ha="center", va="center", transform=ax.transAxes)
+        _bare(ax)
+    else:
+        _close_up(neighbor.sample, framing, neighbor.box, ax)
+    ax.set_title(f"good: {_short(neighbor.name)}\ndistance {number(neighbor.distance)}")
+
+
+def _close_up(sample: Sample, framing: Framing, box: Box, ax: Axes) -> None:
+    """The surroundings of a patch, the patch outlined."""
+    ax.imshow(framing.image(sample.load()))
+    _outline(ax, box)
+    middle_row, middle_col = (box.top + box.bottom) / 2, (box.left + box.right) / 2
+    ax.set_xlim(middle_col - CONTEXT - 0.5, middle_col + CONTEXT - 0.5)
+    ax.set_ylim(middle_row + CONTEXT - 0.5, middle_row - CONTEXT - 0.5)
+    _bare(ax)
+
+
+def _outline(ax: Axes, box: Box, dashed: bool = False) -> None:
+    line = {"linestyle": "--", "linewidth": 1.0} if dashed else {"linestyle": "-", "linewidth": 1.8}
+    corner = (box.left - 0.5, box.top - 0.5)
+    ax.add_patch(
+        Rectangle(corner, box.right - box.left, box.bottom - box.top, fill=False, edgecolor=MARK, **line)  # type: ignore[arg-type]
+    )
+
+
+def _colour_bar(figure: Figure, axes: Axes | np.ndarray, shown: Axes) -> None:
+    bar = figure.colorbar(shown.images[0], ax=axes, shrink=0.8, pad=0.02, extend="both")
+    bar.set_label("anomaly score", fontsize="small")
+    bar.formatter = FuncFormatter(lambda value, _: number(value))
+
+
+def _kind(sample: Sample) -> str:
+    return (sample.defect or "unknown").replace("_", " ")
+
+
+def _short(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
+
+
+def _bare(ax: Axes) -> None:
+    ax.set(xticks=[], yticks=[])
+    sns.despine(ax=ax, left=True, bottom=True)

@@ -1,0 +1,59 @@
+"""Where data and weights come from, decided once: the only reader of the environment.
+
+PCLIB_DATA      folder of MVTec AD: one folder per category
+PCLIB_WEIGHTS   a weight file, or a folder of them, looked at before torchvision's own cache
+PCLIB_PROFILE   "demo" or "paper"; unset, it is "paper" where PCLIB_DATA is set, else "demo"
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pclib._checks import one_of
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What notebooks run on: a name, a backbone, and the category shown first ("toybox/<name>" or a folder)."""
+
+    name: str
+    backbone: str
+    data: Path | None = None
+
+    def category(self, name: str) -> str:
+        """Where to open the category `name`: embedded in the demo profile, a folder of $PCLIB_DATA in the other."""
+        return f"toybox/{name}" if self.data is None else str(self.data / name)
+
+
+def profile() -> Profile:
+    """The profile in force.
+
+    Raises ValueError when PCLIB_PROFILE is neither "demo" nor "paper", and FileNotFoundError when the paper profile is
+    asked for and PCLIB_DATA names no folder.
+    """
+    data = data_folder()
+    name = os.environ.get("PCLIB_PROFILE") or ("paper" if data else "demo")
+    one_of("PCLIB_PROFILE", name, ("demo", "paper"))
+    if name == "demo":
+        return Profile("demo", backbone="tf_efficientnet_lite0")
+    if data is None or not data.is_dir():
+        named = "is unset" if data is None else f"names no folder: {data}"
+        raise FileNotFoundError(
+            f"PCLIB_DATA {named}; set it to the folder that holds MVTec AD's category folders, "
+            "or set PCLIB_PROFILE=demo for the embedded data"
+        )
+    return Profile("paper", backbone="wide_resnet50_2", data=data)
+
+
+def data_folder() -> Path | None:
+    """The folder named by PCLIB_DATA, whether it is there or not; None if the variable is unset."""
+    named = os.environ.get("PCLIB_DATA")
+    return Path(named) if named else None
+
+
+def weight_places() -> list[Path]:
+    """Files and folders named by PCLIB_WEIGHTS, to look for weights in (none if it is unset)."""
+    named = os.environ.get("PCLIB_WEIGHTS")
+    return [Path(place) for place in named.split(os.pathsep)] if named else []

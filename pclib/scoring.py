@@ -1,0 +1,100 @@
+"""Distances to image scores, pixel maps and thresholds."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter1d
+from scipy.special import logsumexp
+
+from pclib.neighbors import MemoryBank, search
+
+
+def nearest(
+    embedding: np.ndarray | torch.Tensor, bank: MemoryBank | np.ndarray | torch.Tensor, k: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Squared L2 distances (n, h, w, k) from each patch to its k nearest bank vectors, and their rows in the bank."""
+    patches = np.asarray(embedding)
+    flat = patches.reshape(-1, patches.shape[-1])
+    squared, rows = bank.search(flat, k) if isinstance(bank, MemoryBank) else search(flat, np.asarray(bank), k)
+    return squared.reshape(*patches.shape[:-1], k), rows.reshape(*patches.shape[:-1], k)
+
+
+def patch_scores(
+    embedding: np.ndarray | torch.Tensor, bank: MemoryBank | np.ndarray | torch.Tensor, k: int = 1
+) -> np.ndarray:
+    """Mean squared L2 distance from each patch to its k nearest bank vectors.
+
+    embedding (n, h, w, d), bank (m, d) float32 -> (n, h, w) float32, in squared feature units.
+    Raises ValueError if the widths differ or k > m. Source: official code; Eq. 6 of the paper has no square.
+    """
+    return nearest(embedding, bank, k)[0].mean(-1)
+
+
+def anomaly_map(patch_scores: np.ndarray | torch.Tensor, size: int | tuple[int, int], sigma: float = 4.0) -> np.ndarray:
+    """Patch scores enlarged to pixels bilinearly, then blurred by a Gaussian.
+
+    patch_scores (n, h, w), size (height, width) or one side of a square, sigma in pixels (cut at 4 sigma, mirrored at
+    the border) -> (n, *size) float32. Both steps are linear and act on rows and columns separately, so each is one
+    small matrix per axis. Source: official code.
+    """
+    scores = np.asarray(patch_scores, dtype=np.float32)
+    if scores.ndim != 3:
+        raise ValueError(f"patch_scores must be (n, h, w), got shape {scores.shape}")
+    height, width = (size, size) if isinstance(size, int) else size
+    down, across = (_enlarging(*axis, sigma) for axis in ((scores.shape[1], height), (scores.shape[2], width)))
+    return down @ scores @ across.T
+
+
+@lru_cache(maxsize=16)
+def _enlarging(patches: int, pixels: int, sigma: float) -> np.ndarray:
+    """(pixels, patches) float32: bilinear enlargement and blur of one axis, as read off from unit vectors."""
+    unit = torch.eye(patches, dtype=torch.float64)[None]  # (1, patch that is lit, places)
+    enlarged = F.interpolate(unit, size=pixels, mode="linear", align_corners=False)[0].T.numpy()
+    blurred = gaussian_filter1d(enlarged, sigma, axis=0) if sigma > 0 else enlarged
+    return np.ascontiguousarray(blurred, dtype=np.float32)
+
+
+def image_scores(patch_scores: np.ndarray) -> np.ndarray:
+    """(n, h, w) -> (n,): an image is as anomalous as its most anomalous patch."""
+    return patch_scores.max(axis=(1, 2))
+
+
+def eq7_factor(worst: np.ndarray, nearest: np.ndarray, bank: MemoryBank, b: int = 9) -> np.ndarray:
+    """The factor, in [0, 1), by which Eq. 7 of the paper lowers an image's score.
+
+    worst (n, d): each image's most anomalous patch; nearest (n,): the bank row m* nearest to it. With d(m) the plain
+    distance from the patch to a bank vector m, the factor is 1 - exp(d(m*)) / sum of exp(d(m)) over the b bank vectors
+    nearest to m*, itself included (all of them, in a smaller bank). It lies near 1 - 1/b in a dense part of the bank
+    and above that where m* stands alone. The paper names no b; the official code leaves the factor out.
+    """
+    _, around = bank.search(bank.vectors[nearest], min(b, len(bank)))
+    distances = np.linalg.norm(worst[:, None] - bank.vectors[around], axis=2)  # (n, b)
+    to_nearest = np.linalg.norm(worst - bank.vectors[nearest], axis=1)
+    return 1 - np.exp(to_nearest - logsumexp(distances, axis=1))  # in this form exp never overflows
+
+
+def threshold(good_scores: np.ndarray, false_alarms: float = 0.05) -> float:
+    """A score that a new good image exceeds with probability at most `false_alarms`.
+
+    good_scores: image scores of good images that the detector was not fitted on. The threshold is their k-th smallest
+    with k = ceil((n + 1) (1 - false_alarms)), which keeps the promise for any distribution as long as the new image is
+    exchangeable with them (split conformal prediction; Vovk et al. 2005).
+    Raises ValueError if there are too few for that: it takes at least 1 / false_alarms - 1.
+    """
+    scores = np.sort(np.asarray(good_scores, dtype=float))
+    if not 0 < false_alarms < 1:
+        raise ValueError(f"false_alarms must lie in (0, 1), got {false_alarms}; for 5 % write 0.05")
+    if not np.isfinite(scores).all():
+        raise ValueError("good_scores must be finite")
+    rank = int(np.ceil((len(scores) + 1) * (1 - false_alarms) - 1e-9))
+    if rank > len(scores):
+        needed = int(np.ceil(1 / false_alarms - 1 - 1e-9))
+        raise ValueError(
+            f"{len(scores)} good images are too few to promise {false_alarms:.0%} false alarms; "
+            f"it takes at least {needed}: hold out more, or allow more false alarms"
+        )
+    return float(scores[rank - 1])

@@ -1,0 +1,51 @@
+"""Real MVTec AD categories against what the authors' own code scores on them with the same backbone."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from pclib import evaluate, open_category
+from pclib.backbones import load_backbone
+from pclib.patchcore import PatchCore
+
+pytestmark = pytest.mark.real
+SMALL = ("hazelnut", "hazelnut_toy", "transistor")  # bottle: benchmarks/real.py
+
+
+@pytest.fixture(scope="module")
+def reference(real) -> dict[tuple[str, float], list[tuple[float, float]]]:
+    """(category, share) to (image AUROC, pixel AUROC) per seed, read from the reference's table."""
+    rows = re.findall(
+        r"^\| (\w+) \| ([\d.]+) \| \d \| ([\d.]+) \| ([\d.]+) \|$", (real / "REFERENCE.md").read_text(), re.M
+    )
+    found: dict[tuple[str, float], list[tuple[float, float]]] = {}
+    for category, share, image, pixel in rows:
+        found.setdefault((category, float(share)), []).append((float(image), float(pixel)))
+    return found
+
+
+def measured(real, category: str, share: float, seed: int = 0) -> tuple[float, float]:
+    samples = open_category(real / category)
+    detector = PatchCore(load_backbone("tf_efficientnet_lite0"), coreset=share, seed=seed)
+    found = evaluate(detector.fit(samples.train).score(samples.test))
+    return found.image_auroc, found.pixel_auroc
+
+
+@pytest.mark.parametrize("category", SMALL)
+def test_the_full_memory_scores_as_the_authors_code_does(real, reference, category):
+    (expected,) = reference[category, 1.0]
+    assert measured(real, category, 1.0) == pytest.approx(expected, abs=0.002)
+
+
+@pytest.mark.parametrize("category", SMALL)
+@pytest.mark.parametrize("share", [0.1, 0.01])
+def test_a_coreset_scores_within_the_spread_over_seeds(real, reference, category, share):
+    images, pixels = np.array(reference[category, share]).T
+    spread = max(0.003, np.ptp([pixel for _, pixel in reference[category, 0.01]]))  # known at 1 % only
+    found = [measured(real, category, share, seed) for seed in range(3)]
+    for image, pixel in found:
+        assert image == pytest.approx(images.mean(), abs=0.005)
+        assert pixels.min() - spread <= pixel <= pixels.max() + spread
