@@ -74,11 +74,11 @@ def greedy(
         if start == "official":
             search.cap_by_means(rng.choice(n, size=min(OFFICIAL_STARTS, n), replace=False))
         else:
-            search.take([int(start)])
+            search.take([int(start)], [torch.inf])
             bar.update(1)
         while len(search.picked) < size:
             before = len(search.picked)
-            search.take(search.next_picks(size - before))
+            search.take(*search.next_picks(size - before))
             bar.update(len(search.picked) - before)
     return Selection(np.array(search.picked), search.covering_radii())
 
@@ -133,39 +133,49 @@ class _FarthestFirst:
         reach[self.picked] = -1
         return reach
 
-    def next_picks(self, most: int) -> list[int]:
-        """The next vectors that the plain loop would pick: at least one, at most `most`."""
+    def next_picks(self, most: int) -> tuple[list[int], list[float]]:
+        """The next vectors that the plain loop would pick, at least one and at most `most`, and how far each was."""
         far, candidates = self.reach().topk(min(CANDIDATES, len(self.x)))
         floor = float(far[-1]) if len(candidates) < len(self.x) else -1.0
         block, norms = self.x[candidates], self.norms[candidates]
         picks: list[int] = []
+        reaches: list[float] = []
         while len(picks) < most:
             farthest = int(far.argmax())
             if picks and float(far[farthest]) < floor:
                 break
             picks.append(farthest)
+            reaches.append(float(far[farthest]))
             distances2 = torch.addmv(norms + norms[farthest], block, block[farthest], alpha=-2)
             torch.minimum(far, distances2.clamp_min_(0), out=far)
             far[farthest] = -1
-        return candidates[picks].tolist()
+        return candidates[picks].tolist(), reaches
 
-    def take(self, picks: list[int]) -> None:
-        """Pick these, bringing all vectors up to date and noting the covering radius after each."""
-        radii2 = torch.zeros(len(picks), device=self.x.device)
+    def take(self, picks: list[int], reaches: list[float]) -> None:
+        """Pick these, bringing all vectors up to date and noting the covering radius after each.
+
+        The radius after a pick is how far the next one was, unless the cap hides from the rule how far vectors are.
+        """
+        hidden = self.cap is not None and bool((self.nearest > self.cap).any())
+        radii2 = torch.tensor([*reaches[1:], 0.0], device=self.x.device)
         for rows in _blocks(len(self.x)):
             for first in range(0, len(picks), COLUMNS):
                 columns = torch.as_tensor(picks[first : first + COLUMNS], device=self.x.device)
                 distances2 = self.distances2(rows, columns)
                 distances2[:, 0] = torch.minimum(distances2[:, 0], self.nearest[rows])
-                running = distances2.cummin(1).values
-                reached = radii2[first : first + COLUMNS]
-                torch.maximum(reached, running.amax(0), out=reached)
-                self.nearest[rows] = running[:, -1]
+                if hidden:
+                    distances2 = distances2.cummin(1).values
+                    reached = radii2[first : first + COLUMNS]
+                    torch.maximum(reached, distances2.amax(0), out=reached)
+                self.nearest[rows] = distances2.amin(1)
+        radii2[-1] = self.nearest.max()
         self.picked += picks
         self.radii2 += radii2.tolist()
 
     def covering_radii(self) -> np.ndarray:
-        return np.sqrt(np.array(self.radii2, dtype=np.float32))
+        """(picks,) float32; the last bit of two ways of computing a distance must not make a radius grow."""
+        radii = np.sqrt(np.array(self.radii2, dtype=np.float32))
+        return np.maximum.accumulate(radii[::-1])[::-1].copy()
 
 
 def _as_floats(features: np.ndarray | torch.Tensor) -> torch.Tensor:

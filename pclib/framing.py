@@ -126,7 +126,11 @@ def read(
             return str(error) if sample.name in str(error) else f"{sample.name}: {error}"
 
     with ThreadPoolExecutor() as pool:
-        outcomes = list(progress(pool.map(attempt, samples), total=len(samples), desc="reading"))
+        try:
+            outcomes = list(progress(pool.map(attempt, samples), total=len(samples), desc="reading"))
+        except BaseException:  # Ctrl-C must not wait for pictures that nobody will look at
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     bad = [outcome for outcome in outcomes if isinstance(outcome, str)]
     if bad and not skip_bad:
         raise ValueError(

@@ -14,14 +14,17 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from pclib._checks import at_least
 
+Array = np.ndarray | torch.Tensor
+
 
 def embed(
-    maps: Mapping[str, torch.Tensor] | Sequence[torch.Tensor],
+    maps: Mapping[str, Array] | Sequence[Array],
     patchsize: int = 3,
     pretrain_dim: int = 1024,
     target_dim: int = 1024,
@@ -33,7 +36,7 @@ def embed(
     Raises ValueError if there are no maps, one is not four-dimensional, or patchsize is even.
     Source: Roth et al. 2022, Eqs. 2-3; the pooling along the flattened vector is the official code's.
     """
-    layers = list(maps.values()) if isinstance(maps, Mapping) else list(maps)
+    layers = [torch.as_tensor(layer) for layer in (maps.values() if isinstance(maps, Mapping) else maps)]
     _check(layers, patchsize)
     n, _, h, w = layers[0].shape
     weights = pooling_weights(tuple(layer.shape[1] for layer in layers), patchsize, pretrain_dim, target_dim)

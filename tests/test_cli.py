@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
 import subprocess
 import sys
 
@@ -132,6 +134,20 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(folder, tmp_path, monkeypatch, 
     monkeypatch.setattr("pclib.patchcore.greedy", interrupted)
     assert cli.main(["fit", str(folder), "-o", str(tmp_path / "bank.safetensors"), *QUICK]) == 130
     assert "interrupted" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("moment", ["reading", "features", "coreset"])
+def test_a_real_ctrl_c_at_any_moment_leaves_nothing(tmp_path, moment):
+    command = [sys.executable, "-m", "pclib.cli", "fit", "toybox/washer", "-o", str(tmp_path / "bank.safetensors")]
+    environment = {name: value for name, value in os.environ.items() if name != "TQDM_DISABLE"}
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    said = b""
+    while moment.encode() not in said and (byte := running.stderr.read(1)):
+        said += byte
+    running.send_signal(signal.SIGINT)
+    said += running.communicate(timeout=60)[1]
+    assert running.returncode == 130 and b"interrupted" in said and b"Traceback" not in said
+    assert not list(tmp_path.iterdir())
 
 
 def test_importing_and_asking_for_help_load_nothing_heavy():

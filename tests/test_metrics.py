@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import roc_auc_score
 
+from pclib.datasets import FileSample
 from pclib.detector import Scores
 from pclib.framing import Framing
 from pclib.metrics import auroc, auroc_interval, count_regions, evaluate, pixel_auroc, pro
@@ -124,6 +126,14 @@ def test_a_perfect_ranking_of_a_few_images_does_not_prove_perfection():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_without_masks_the_image_metrics_stand_and_the_pixel_metrics_say_why(washers):
+    bare = [FileSample(f"test/stain/{i}.png", "stain", Path("unused"), mask_path=None) for i in range(2)]
+    scores = Scores(np.array([1.0, 2.0, 3.0, 4.0]), np.zeros((4, 32, 32)), [*washers.test[:2], *bare], Framing(48, 32))
+    found = evaluate(scores)
+    assert found.image_auroc == 1 and found.pixel_auroc is None and found.pro is None and found.n_regions is None
+    assert "no mask is known for test/stain/0.png, test/stain/1.png" in found.notes["PRO"]
 
 
 def test_evaluation_says_why_a_metric_is_undefined():

@@ -89,9 +89,10 @@ def test_pooling_rows_are_means():
     assert torch.equal(matrix[1].nonzero().flatten(), torch.tensor([2, 3, 4]))
 
 
-def test_maps_may_be_named():
+def test_maps_may_be_named_and_may_be_numpy():
     maps = random_maps(2, (1, 4, 6, 6), (1, 8, 3, 3))
     assert torch.equal(embed({"a": maps[0], "b": maps[1]}, 3, 16, 16), embed(maps, 3, 16, 16))
+    assert torch.equal(embed([m.numpy() for m in maps], 3, 16, 16), embed(maps, 3, 16, 16))
 
 
 def test_bad_maps_and_sizes_are_refused():
