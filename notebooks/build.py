@@ -26,6 +26,7 @@ KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+ALTLESS = re.compile(r"<img(?![^>]* alt=\"[^\"]{8,}\")")
 LOCAL_PATH = re.compile(r"(?<![\w.:/])/(?:home|root|Users|tmp|work|mnt)/\S+")
 ENVIRONMENT = {"PCLIB_PROFILE": "demo", "PYTHONHASHSEED": "0"}
 
@@ -79,9 +80,9 @@ def complaints(path: Path) -> list[str]:
     if len(marked) < 3:
         found.append(f"{len(marked)} cells marked {MARK}, at least 3 are wanted")
     found += [f"a marked cell prints no number: {c.source[:60]!r}" for c in marked if not re.search(r"\d", _text(c))]
-    for output in outputs:
-        if "image/png" in output.get("data", {}) and not output.metadata.get("image/png", {}).get("alt"):
-            found.append("a figure without alt text; return plots.with_alt(figure, ...)")
+    shown = [output.data for output in outputs if "data" in output]
+    if any("image/png" in data for data in shown) or any(ALTLESS.search(data.get("text/html", "")) for data in shown):
+        found.append("a figure without alt text; return plots.with_alt(figure, ...)")
     if path.stat().st_size > 2_000_000:
         found.append(f"{path.stat().st_size / 1e6:.1f} MB, at most 2 are wanted")
     if leaked := LOCAL_PATH.search(path.read_text(encoding="utf-8")):

@@ -5,11 +5,12 @@ Anomaly maps are drawn on one scale per set of scores (`map_range`), never one p
 
 from __future__ import annotations
 
+import base64
+import html
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -83,13 +84,34 @@ def contact_sheet(samples: Sequence[Sample], framing: Framing, columns: int = 6,
     return figure
 
 
+def defects(samples: Sequence[Sample], framing: Framing) -> Figure:
+    """Defective pictures with their masks outlined, above close-ups that show the defects themselves.
+
+    Raises ValueError for a sample whose mask is not known, or whose defect the crop cuts off.
+    """
+    with style():
+        figure, axes = plt.subplots(
+            2, len(samples), figsize=(2.2 * len(samples), 4.9), squeeze=False, layout="constrained"
+        )
+        for column, sample in zip(axes.T, samples, strict=True):
+            mask = sample.load_mask()
+            framed = np.argwhere(framing.mask(mask)) if mask is not None else np.empty((0, 2))
+            if not len(framed):
+                raise ValueError(f"{sample.name}: no mask within the crop to draw a close-up of")
+            (top, left), (bottom, right) = framed.min(0), framed.max(0) + 1
+            show_image(sample, framing, column[0])
+            column[0].set_title(_kind(sample))
+            _close_up(sample, framing, Box(top, left, bottom, right), column[1], outline=False)
+    return figure
+
+
 def gallery(
     scores: Scores,
     indices: Sequence[int],
     scale: tuple[float, float] | None = None,
     threshold: float | None = None,
 ) -> Figure:
-    """Pictures above their anomaly maps, one column per sample, all maps on one scale."""
+    """Pictures, not outlined, above their anomaly maps on one scale; one column per sample."""
     scale = scale or map_range(scores)
     pixel = scores.pixel
     assert pixel is not None  # map_range refused scores without maps
@@ -99,24 +121,27 @@ def gallery(
         )
         for column, i in zip(axes.T, indices, strict=True):
             sample = scores.samples[i]
-            show_image(sample, scores.framing, column[0])
+            show_image(sample, scores.framing, column[0], mask=False)
             show_map(pixel[i], scale, column[1], threshold)
             column[0].set_title(f"{_kind(sample)}\n{number(scores.image[i])}")
-        _colour_bar(figure, axes[1], axes[1, -1])
+        _colour_bar(figure, axes[1], axes[1, -1], threshold)
     return figure
 
 
 def score_histogram(scores: Scores, threshold: float | None = None) -> Figure:
-    """Image scores of good and defective samples, and the threshold between them."""
+    """Image scores of good and defective samples, and the threshold, which is the edge of a bin."""
     labels = np.array([sample.label for sample in scores.samples])
-    bins = np.histogram_bin_edges(scores.image, bins=24).tolist()
+    width = float(np.ptp(scores.image)) / 24 or 1.0
+    low = scores.image.min() if threshold is None else threshold  # no bin may straddle the threshold
+    bins = low + width * np.arange(np.floor((scores.image.min() - low) / width), (scores.image.max() - low) / width + 2)
     with style():
         figure, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
         for label, name, colour, hatch in ((0, "good", "#0072b2", ""), (1, "defective", "#d55e00", "//")):
-            ax.hist(scores.image[labels == label], bins, label=name, color=colour, alpha=0.75, hatch=hatch)
+            ax.hist(scores.image[labels == label], bins.tolist(), label=name, color=colour, alpha=0.75, hatch=hatch)
         if threshold is not None:
             ax.axvline(threshold, color="black", linestyle="--", label="threshold")
-        ax.set(xlabel="image score (feature distance, arbitrary units)", ylabel="images")
+        ax.set(xlabel="image score (squared feature distance)", ylabel="images")
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
         ax.legend(frameon=False)
         sns.despine(ax=ax)
     return figure
@@ -138,19 +163,26 @@ def explanation(found: Explanation, scale: tuple[float, float], threshold: float
         axes[2].set_title(f"this patch\nscore {number(found.score)}")
         for ax, neighbor in zip(axes[3:], found.neighbors, strict=True):
             _show_neighbor(neighbor, found.framing, ax)
-        _colour_bar(figure, axes[1], axes[1])
+        _colour_bar(figure, axes[1], axes[1], threshold)
     return figure
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A figure as notebooks show it: a small PNG with its alt text, which also stands in for it as plain text."""
+    """A figure as notebooks show it: a small PNG with its alt text, which also stands in for it as plain text.
+
+    As HTML, because notebook viewers give images of their own no alt text, whatever the metadata say.
+    """
 
     png: bytes = field(repr=False)
     alt: str
 
-    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        return {"image/png": self.png, "text/plain": f"[figure: {self.alt}]"}, {"image/png": {"alt": self.alt}}
+    def __repr__(self) -> str:
+        return f"[figure: {self.alt}]"
+
+    def _repr_html_(self) -> str:
+        data = base64.b64encode(self.png).decode()
+        return f'<img src="data:image/png;base64,{data}" alt="{html.escape(self.alt, quote=True)}">'
 
 
 def with_alt(figure: Figure, alt: str, dpi: int = 80) -> Picture:
@@ -187,13 +219,18 @@ def _show_neighbor(neighbor: Neighbor, framing: Framing, ax: Axes) -> None:
     ax.set_title(f"good: {_short(neighbor.name)}\ndistance {number(neighbor.distance)}")
 
 
-def _close_up(sample: Sample, framing: Framing, box: Box, ax: Axes) -> None:
-    """The surroundings of a patch, the patch outlined."""
+def _close_up(sample: Sample, framing: Framing, box: Box, ax: Axes, outline: bool = True) -> None:
+    """The surroundings of a place, the place outlined."""
     ax.imshow(framing.image(sample.load()))
-    _outline(ax, box)
-    middle_row, middle_col = (box.top + box.bottom) / 2, (box.left + box.right) / 2
-    ax.set_xlim(middle_col - CONTEXT - 0.5, middle_col + CONTEXT - 0.5)
-    ax.set_ylim(middle_row + CONTEXT - 0.5, middle_row - CONTEXT - 0.5)
+    if outline:
+        _outline(ax, box)
+    reach = min(CONTEXT, framing.crop / 2)  # and the view stays inside the picture
+    row, col = (
+        np.clip((first + last) / 2, reach, framing.crop - reach)
+        for first, last in ((box.top, box.bottom), (box.left, box.right))
+    )
+    ax.set_xlim(col - reach - 0.5, col + reach - 0.5)
+    ax.set_ylim(row + reach - 0.5, row - reach - 0.5)
     _bare(ax)
 
 
@@ -205,10 +242,13 @@ def _outline(ax: Axes, box: Box, dashed: bool = False) -> None:
     )
 
 
-def _colour_bar(figure: Figure, axes: Axes | np.ndarray, shown: Axes) -> None:
+def _colour_bar(figure: Figure, axes: Axes | np.ndarray, shown: Axes, threshold: float | None) -> None:
+    """The scale of the maps, with the threshold marked as it is in them: in white."""
     bar = figure.colorbar(shown.images[0], ax=axes, shrink=0.8, pad=0.02, extend="both")
     bar.set_label("anomaly score", fontsize="small")
     bar.formatter = FuncFormatter(lambda value, _: number(value))
+    if threshold is not None:
+        bar.ax.axhline(threshold, color="white", linewidth=1.2)
 
 
 def _kind(sample: Sample) -> str:

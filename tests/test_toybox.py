@@ -38,6 +38,20 @@ def test_a_defect_changes_exactly_the_pixels_of_its_mask(name, kind, seed, size)
         assert 0 < mask.mean() < 0.1
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_training_and_test_pictures_with_the_same_index_differ(name):
+    category = open_toybox(name, train=1, good=1, defective=0, size=64)
+    assert (np.asarray(category.train[0].load()) != np.asarray(category.test[0].load())).any()
+
+
+@pytest.mark.parametrize(("name", "kind"), KINDS)
+def test_a_defect_can_be_seen_in_its_own_pixels(name, kind):
+    tested = open_toybox(name, train=1, good=0, defective=8 * len(CATEGORIES[name].DEFECTS), size=128, seed=2).test
+    for sample in (s for s in tested if s.defect == kind):
+        change = np.abs(np.asarray(sample.load(), dtype=int) - np.asarray(sample.clean())).max(-1)
+        assert np.median(change[sample.load_mask()]) > 5
+
+
 def test_defective_pictures_are_spread_over_the_kinds():
     category = open_toybox("washer", train=3, good=2, defective=10)
     counts = [sum(s.defect == kind for s in category.test) for kind in category.defects]
@@ -45,14 +59,17 @@ def test_defective_pictures_are_spread_over_the_kinds():
     assert not any(s.load_mask().any() for s in category.test if s.label == 0)
 
 
-def test_samples_travel_to_other_processes():
-    sample = open_toybox("washer").test[-1]
+@pytest.mark.parametrize("name", NAMES)
+def test_samples_travel_to_other_processes(name):
+    sample = open_toybox(name).test[-1]
     assert np.array_equal(pickle.loads(pickle.dumps(sample)).load(), sample.load())
 
 
 def test_bad_requests_are_refused():
     with pytest.raises(ValueError, match="no embedded category 'bottle'; there is washer"):
         open_toybox("bottle")
+    with pytest.raises(ValueError, match="no embedded category 'weav'; there is weave"):
+        open_toybox("weav")
     with pytest.raises(ValueError, match="size must be a whole number of at least 64, got 32"):
         open_toybox("washer", size=32)
     with pytest.raises(ValueError, match="train must be a whole number of at least 1, got 0"):

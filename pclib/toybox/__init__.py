@@ -16,10 +16,10 @@ from PIL import Image
 
 from pclib._checks import at_least, near
 from pclib.samples import GOOD, Category, Sample
-from pclib.toybox import washer
+from pclib.toybox import washer, weave
 from pclib.toybox.drawing import Overlay, Picture, develop
 
-CATEGORIES: dict[str, ModuleType] = {"washer": washer}
+CATEGORIES: dict[str, ModuleType] = {"washer": washer, "weave": weave}
 NAMES = tuple(CATEGORIES)
 SMALLEST = 64  # pixels: below that the smallest defects vanish
 

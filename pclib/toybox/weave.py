@@ -36,9 +36,9 @@ def draw(rng: np.random.Generator, size: int) -> Picture:
     light = _light(rng, size)
     backing = np.broadcast_to(BACKING, warp.shape)
     bare = backing + warp_inside[..., None] * (0.72 * warp - backing)  # without weft, the warp sags out of the light
-    cloth = backing + np.maximum(warp_inside, weft_inside)[..., None] * (0.35 * warp - backing)
-    warp_shows = warp_inside * np.where(weft_inside > 0.5, warp_rise > weft_rise, True)
-    weft_shows = weft_inside * np.where(warp_inside > 0.5, weft_rise >= warp_rise, True)
+    cloth = backing + np.maximum(warp_inside, weft_inside)[..., None] * (0.35 * warp - backing)  # threads in shadow
+    warp_shows = warp_inside * ((warp_rise > weft_rise) | (weft_inside < 0.5))
+    weft_shows = weft_inside * ((weft_rise >= warp_rise) | (warp_inside < 0.5))
     cloth = cloth + weft_shows[..., None] * (weft - cloth)
     cloth = cloth + warp_shows[..., None] * (warp - cloth)
     return Picture(cloth * light, bare * light, np.ones((size, size), dtype=np.float32), facts)
@@ -65,8 +65,7 @@ def _threads(
     rise = over * np.sin(np.pi * (along - np.floor(along)))  # over one crossing thread, under the next
     strands = np.sin(2 * np.pi * STRANDS * (along + 0.5 * x + 0.37 * number))
     shade = (0.5 + 0.42 * round_ - 0.12 * x) * (0.9 + 0.16 * rise) * (1 + 0.09 * strands) * own["shade"][number]
-    half_pixel = position.shape[0] / (4 * THREADS)  # half a thread's pitch in pixels, halved: x spans two
-    inside = np.clip(0.5 + (1 - np.abs(x)) * 2 * half_pixel, 0, 1)
+    inside = coverage((np.abs(x) - 1) / (2 * THREADS))  # x runs through 2 on one thread's share of the side
     return shade[..., None] * colour, inside, rise + 0.3 * round_
 
 
@@ -89,12 +88,12 @@ def cut(picture: Picture, rng: np.random.Generator) -> Overlay:
     size = len(picture.object)
     down, across = grid(size)
     row, col = _somewhere(rng, 0.15)
-    direction, length, width = rng.uniform(0, np.pi), rng.uniform(0.08, 0.25), rng.uniform(0.012, 0.028)
+    direction, length, width = rng.uniform(0, np.pi), rng.uniform(0.08, 0.25), rng.uniform(0.014, 0.034)
     along = (down - row) * np.sin(direction) + (across - col) * np.cos(direction)
     aside = (across - col) * np.sin(direction) - (down - row) * np.cos(direction)
     aside = aside + length * rng.uniform(-0.6, 0.6) * (along / length) ** 2  # scissors do not run straight
     thread = np.floor(np.stack(_in_threads(picture.facts, size))).astype(int) % 64
-    frayed = rng.uniform(0.55, 1, (2, 64))[0][thread[0]] * rng.uniform(0.8, 1, 64)[thread[1]]
+    frayed = rng.uniform(0.6, 1, 64)[thread[0]] * rng.uniform(0.8, 1, 64)[thread[1]]
     lips = width / 2 * frayed * (1 - (2 * along / length) ** 2)
     table = BACKING * (1 + 0.25 * smooth_noise(rng, size, 0.04)[..., None])
     return Overlay(coverage(np.abs(aside) - lips), table)
