@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,19 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from pclib._files import replacing
+from pclib._files import replacing, sha256_arrays
 
 FORMAT = 1
 KEY = "pclib"
 
 
 def write(path: str | Path, method: str, tensors: dict[str, np.ndarray], manifest: dict[str, Any]) -> None:
-    """Write the file whole or not at all, with the format, the versions at work and a hash of the tensors."""
-    versions = {name: version(name) for name in ("pclib", "torch", "torchvision", "timm", "faiss-cpu", "numpy")}
+    """Write the file whole or not at all, with the format, the versions at work and a hash of all that is in it."""
+    manifest = {"format": FORMAT, "method": method, "versions": _versions(), **manifest}
+    text = json.dumps(manifest, indent=1)
     tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    own = {"format": FORMAT, "method": method, "sha256": _digest(tensors), "versions": versions}
     with replacing(path) as partial:
-        save_file(tensors, partial, metadata={KEY: json.dumps({**own, **manifest}, indent=1)})
+        save_file(tensors, partial, metadata={KEY: text, "sha256": sha256_arrays(tensors, text)})
 
 
 def read(path: str | Path, method: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -38,28 +38,30 @@ def read(path: str | Path, method: str) -> tuple[dict[str, np.ndarray], dict[str
         raise FileNotFoundError(f"{path}: no such bank file; make one with save(), or with: pclib fit FOLDER -o {path}")
     try:
         with safe_open(path, framework="numpy") as file:
-            found = (file.metadata() or {}).get(KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()} if found else {}  # noqa: SIM118
+            metadata = file.metadata() or {}
+            if KEY not in metadata:
+                raise ValueError(f"{path}: a safetensors file, but not a bank that pclib wrote")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path}: truncated, or not a bank file ({error}); save it again") from error
-    if found is None:
-        raise ValueError(f"{path}: a safetensors file, but not a bank that pclib wrote")
-    manifest = json.loads(found)
+    if metadata.get("sha256") != sha256_arrays(tensors, metadata[KEY]):
+        raise ValueError(f"{path}: damaged or altered, its contents do not match their hash; save it again")
+    manifest = json.loads(metadata[KEY])
     if manifest["format"] != FORMAT:
+        made_with = manifest["versions"].get("pclib")
         raise ValueError(
-            f"{path}: bank format {manifest['format']} (pclib {manifest['versions']['pclib']}), but this version reads "
-            f"format {FORMAT}; fit and save it again"
+            f"{path}: bank format {manifest['format']} (pclib {made_with}), but this version reads format {FORMAT}; "
+            "fit and save it again"
         )
     if manifest["method"] != method:
         raise ValueError(f"{path}: a bank of {manifest['method']}, not of {method}")
-    if manifest["sha256"] != _digest(tensors):
-        raise ValueError(f"{path}: damaged, its contents do not match their hash; save it again")
     return tensors, manifest
 
 
-def _digest(tensors: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].tobytes())
-    return digest.hexdigest()
+def _versions() -> dict[str, str]:
+    """Versions of what shapes a bank, as far as they are installed under these names."""
+    found = {}
+    for name in ("pclib", "torch", "torchvision", "timm", "faiss-cpu", "numpy"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from operator import index
+from typing import SupportsIndex
+
+
+class Undefined(ValueError):
+    """A metric that its data do not determine: one class only, no defective pixel, a mask that is not known."""
 
 
 def near(name: str, known: Iterable[str], most: int = 5) -> str:
@@ -21,10 +27,16 @@ def one_of(argument: str, value: str, known: Iterable[str]) -> None:
         raise ValueError(f"{argument} must be one of {', '.join(map(repr, known))}, got {value!r}")
 
 
-def at_least(argument: str, value: int, least: int) -> None:
-    """Raise ValueError unless `value` is a whole number of at least `least`."""
-    if isinstance(value, bool) or int(value) != value or value < least:
+def at_least(argument: str, value: SupportsIndex, least: int) -> int:
+    """`value` as an int; raise ValueError unless it is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex) or index(value) < least:
         raise ValueError(f"{argument} must be a whole number of at least {least}, got {value!r}")
+    return index(value)
+
+
+def percent(share: float) -> str:
+    """0.05 as "5 %", 0.125 as "12.5 %"."""
+    return f"{100 * share:.3g} %"
 
 
 def some(names: list[str], most: int = 3) -> str:

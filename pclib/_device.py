@@ -10,15 +10,15 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def choose_device(device: str = "auto") -> torch.device:
-    """ "auto" is the GPU when there is one, else the CPU; any name that torch knows is taken as it is."""
+    """ "auto" is the GPU when there is one, else the CPU; raises ValueError for a device that cannot be used."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or another name torch knows, got {device!r}") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r} asked for, but torch sees no GPU; use device='auto' or 'cpu'")
+        torch.zeros(1, device=chosen).cpu()
+    except (RuntimeError, NotImplementedError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {device!r} cannot be used ({reason}); use device='auto' or 'cpu'") from error
     return chosen
 
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to; it becomes `path` on success and vanishes on failure.
 
-    Raises ValueError before anything is written if the folder is missing or not writable.
+    Raises ValueError before anything is written if `check_target` refuses the path.
     """
     path = Path(path)
-    check_writable(path.parent)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    check_target(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".pclib-", suffix=path.suffix)
     os.close(handle)
     partial = Path(name)
     try:
@@ -43,6 +45,21 @@ def check_writable(folder: Path) -> None:
         raise ValueError(f"{folder}: cannot be written to ({error.strerror}); choose another folder") from error
 
 
+def check_target(path: str | Path) -> None:
+    """Raise ValueError unless `path` can become a file: its folder is writable and nothing but a file is in the way."""
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: not a file, so it cannot be replaced by one; give the path of a file")
+    check_writable(path.parent)
+
+
+def check_creatable(folder: str | Path) -> None:
+    """Raise ValueError unless `folder` is there and writable, or could be created."""
+    folder = Path(folder)
+    parents = [folder, *folder.absolute().parents]
+    check_writable(next(parent for parent in parents if parent.exists()))
+
+
 def make_folder(folder: str | Path) -> Path:
     """Create `folder` with its parents if need be; raise ValueError if it cannot be written to."""
     folder = Path(folder)
@@ -52,6 +69,15 @@ def make_folder(folder: str | Path) -> Path:
         raise ValueError(f"{folder}: cannot be created ({error.strerror}); choose another folder") from error
     check_writable(folder)
     return folder
+
+
+def sha256_arrays(arrays: Mapping[str, np.ndarray], more: str = "") -> str:
+    """SHA-256 over names and contents of arrays, and over further text, in hexadecimal."""
+    digest = hashlib.sha256(more.encode())
+    for name in sorted(arrays):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
 
 
 def sha256(path: str | Path) -> str:

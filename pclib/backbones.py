@@ -6,7 +6,6 @@ Three families of names: "tf_efficientnet_lite0" (weights come with a dependency
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import re
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from torch import nn
 
 from pclib._checks import near, one_of, some
 from pclib._device import PRECISIONS, choose_device, computing_in
-from pclib._files import sha256
+from pclib._files import sha256, sha256_arrays
 from pclib._torchvision import import_torchvision
 from pclib.profile import weight_places
 
@@ -28,7 +27,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Backbone:
-    """A frozen network that gives the feature maps of some of its layers.
+    """A frozen network that gives the feature maps of some of its layers. The network given is taken over, not copied.
 
     name        as given to `load_backbone`, or any name for a network of your own
     layers      names of modules, shallow to deep; the network is cut after the last
@@ -54,7 +53,7 @@ class Backbone:
         self.mean, self.std = tuple(mean), tuple(std)
         self.device, self.precision = choose_device(device), precision
         self.network = _cut(network.eval().requires_grad_(False), self.layers)
-        self.digest = _digest(self.network)
+        self.digest = sha256_arrays({n: t.cpu().numpy() for n, t in self.network.state_dict().items()})
         self.network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __repr__(self) -> str:
@@ -75,7 +74,7 @@ class Backbone:
     def shapes(self, crop: int) -> dict[str, tuple[int, int, int]]:
         """(channels, rows, columns) of each layer's map for a square image of `crop` pixels.
 
-        Raises ValueError for a layer whose output is not a map.
+        Raises ValueError for a layer whose output is not a map, and for layers that go from deep to shallow.
         """
         with torch.inference_mode():
             maps = self.network(torch.zeros(1, 3, crop, crop, device=self.device))
@@ -85,7 +84,10 @@ class Backbone:
                 raise ValueError(
                     f"layer {layer!r} of {self.name} gives {shape}, not a map (n, c, h, w); choose a convolutional one"
                 )
-        return {layer: tuple(maps[layer].shape[1:]) for layer in self.layers}
+        shapes = {layer: tuple(maps[layer].shape[1:]) for layer in self.layers}
+        if (rows := [shape[1] for shape in shapes.values()]) != sorted(rows, reverse=True):
+            raise ValueError(f"layers must go from shallow to deep, but {list(self.layers)} have {rows} rows")
+        return shapes
 
 
 def load_backbone(
@@ -99,8 +101,8 @@ def load_backbone(
 ) -> Backbone:
     """A backbone by name, with ImageNet weights, or with random ones drawn from `seed` (weights="random").
 
-    `layers` default to the two middle stages that the paper uses (layer2, layer3; in an EfficientNet, blocks.2 and
-    blocks.4, of the same strides 8 and 16).
+    `layers` default to the two middle stages that the paper uses: layer2 and layer3 of a ResNet; blocks.2 and blocks.4
+    of an EfficientNet, which have the same strides 8 and 16. Other networks' layers must be named.
     Raises ValueError for an unknown name or layer, FileNotFoundError saying where to put a missing weight file.
     """
     one_of("weights", weights, ("imagenet", "random"))
@@ -108,16 +110,20 @@ def load_backbone(
         torch.manual_seed(seed)
         network, default_layers, mean, std = _build(name)
     if weights == "imagenet":
-        network.load_state_dict(_imagenet_weights(name, network))
-    return Backbone(
-        network, layers or default_layers, name=name, mean=mean, std=std, device=device, precision=precision
-    )
+        try:
+            network.load_state_dict(_imagenet_weights(name, network))
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"the weights found for {name} belong to another network ({reason})") from error
+    layers = default_layers if layers is None else layers
+    return Backbone(network, layers, name=name, mean=mean, std=std, device=device, precision=precision)
 
 
 def known_names() -> list[str]:
     """Names that `load_backbone` takes, apart from "timm/<model>"."""
     models = import_torchvision().models
-    return [*LITE, *(name for name in models.list_models(module=models))]
+    classifiers = models.list_models(module=models)
+    return [*LITE, *(name for name in classifiers if hasattr(models.get_model_weights(name), "IMAGENET1K_V1"))]
 
 
 def find_weights(file_name: str) -> Path | None:
@@ -145,7 +151,10 @@ def _build(name: str) -> tuple[nn.Module, tuple[str, ...], Sequence[float], Sequ
         model = name.removeprefix("timm/")
         if model.split(".")[0] not in timm.list_models():
             raise ValueError(f"timm has no model {model!r}; did you mean {near(model, timm.list_models())}?")
-        network = timm.create_model(model, pretrained=False)
+        try:
+            network = timm.create_model(model, pretrained=False)
+        except RuntimeError as error:
+            raise ValueError(f"timm cannot make {model!r}: {error}") from error
         config: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
         layers = ("blocks.2", "blocks.4") if "efficientnet" in model else ("layer2", "layer3")
         return network, layers, config["mean"], config["std"]
@@ -174,6 +183,7 @@ def _imagenet_weights(name: str, network: nn.Module) -> Mapping[str, torch.Tenso
 def _timm_weights(model: str, network: nn.Module) -> Mapping[str, torch.Tensor]:
     """From $PCLIB_WEIGHTS as <model>.safetensors, else from the cache in which timm keeps its downloads."""
     from huggingface_hub import try_to_load_from_cache
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     hub_id: str | None = network.pretrained_cfg["hf_hub_id"]  # type: ignore[index, assignment]
@@ -183,7 +193,10 @@ def _timm_weights(model: str, network: nn.Module) -> Mapping[str, torch.Tensor]:
             f"pretrained weights of timm/{model} not found: put {model}.safetensors into a folder named by "
             f"PCLIB_WEIGHTS, or let timm fetch them once: timm.create_model({model!r}, pretrained=True)"
         )
-    return load_file(path)
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: damaged, or not a safetensors file ({error}); fetch it again") from error
 
 
 def _lite_weights(name: str, network: nn.Module) -> dict[str, torch.Tensor]:
@@ -251,12 +264,3 @@ def _cut(network: nn.Module, layers: Sequence[str]) -> nn.Module:
     from timm.models import create_feature_extractor
 
     return create_feature_extractor(network, {layer: layer for layer in layers})
-
-
-def _digest(network: nn.Module) -> str:
-    """SHA-256 over names and values of all tensors."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.contiguous().cpu().numpy().tobytes())
-    return digest.hexdigest()

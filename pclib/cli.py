@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +36,16 @@ EXAMPLES = """examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0, or 1 for input that was refused, or 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
-    warnings.showwarning = lambda message, *_, **__: print(f"pclib: {message}", file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may hold what a terminal cannot show
     try:
-        return options.run(options) or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: print(f"pclib: {message}", file=sys.stderr)
+            return options.run(options) or 0
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError) as error:
         print(f"pclib: error: {error}", file=sys.stderr)
         return 1
@@ -59,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("category", nargs="?", default="toybox/washer", help="toybox/<name> or a folder [%(default)s]")
     demo.add_argument("--out", default="demo", metavar="DIR", help="folder to write to [%(default)s]")
     _method_options(demo)
+    _skip_option(demo)
 
     fit = _command(commands, "fit", _fit, "learn from good pictures, write a bank file")
     fit.add_argument("folder", help="good pictures: a plain folder, one with good/, or MVTec AD layout")
@@ -120,50 +130,55 @@ def _detector(options: argparse.Namespace) -> PatchCore:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from pclib._files import make_folder
-    from pclib.demo import find_defects, write_report
+    from pclib.demo import check_report_folder, find_defects, write_report
 
-    make_folder(options.out)
-    findings = find_defects(options.category, _detector(options))
+    check_report_folder(options.out)
+    findings = find_defects(options.category, _detector(options), skip_bad=options.skip_bad)
     print(findings)
     page = write_report(findings, options.out)
     print(f"figures and explanations: {page.resolve()}")
 
 
 def _fit(options: argparse.Namespace) -> None:
-    from pclib._files import check_writable
+    from pclib._checks import percent
+    from pclib._files import check_target
     from pclib.datasets import hold_out, open_category
+    from pclib.framing import usable
+    from pclib.scoring import good_needed
 
-    out = Path(options.out)
-    check_writable(out.parent)
-    train = open_category(options.folder).train
-    enough = int(1 / options.false_alarms - 1 + 1e-9) if 0 < options.false_alarms < 1 else 0
-    count = options.hold_out
-    if count is None:
-        count = len(train) // 5 if len(train) // 5 >= enough else 0
-    fitted, held_out = hold_out(train, count)
-    detector = _detector(options).fit(fitted, skip_bad=options.skip_bad)
-    if held_out:
-        detector.calibrate(held_out, options.false_alarms, skip_bad=options.skip_bad)
-        print(
-            f"threshold {detector.threshold:.4g}: from {len(held_out)} good pictures held out, for at most "
-            f"{options.false_alarms:.0%} false alarms"
+    check_target(options.out)
+    needed, detector = good_needed(options.false_alarms), _detector(options)
+    train = usable(open_category(options.folder).train, detector.framing, skip_bad=options.skip_bad)
+    fifth = len(train) // 5
+    count = (fifth if fifth >= needed else 0) if options.hold_out is None else options.hold_out
+    if 0 < count < needed:
+        raise ValueError(
+            f"--hold-out {count} is too few for --false-alarms {options.false_alarms:g}, which takes {needed}; "
+            "raise one of the two, or use --hold-out 0 for no threshold"
         )
-    else:
-        print(f"no threshold: a fifth of {len(train)} pictures is too few to hold out; use --hold-out, or give more")
-    detector.save(out)
-    print(f"{detector.bank} written to {out}")
+    fitted, held_out = hold_out(train, count)
+    detector.fit(fitted)
+    if held_out:
+        detector.calibrate(held_out, options.false_alarms)
+        rate = percent(options.false_alarms)
+        print(
+            f"threshold {detector.threshold:.6g}: from {count} good pictures held out, for at most {rate} false alarms"
+        )
+    elif options.hold_out is None:
+        print(f"no threshold: a fifth of {len(train)} pictures is fewer than {needed}; use --hold-out, or give more")
+    detector.save(options.out)
+    print(f"{detector.bank} written to {options.out}")
 
 
 def _score(options: argparse.Namespace) -> None:
-    from pclib._files import check_writable, make_folder
+    from pclib._files import check_creatable, check_target
     from pclib.datasets import open_images
     from pclib.patchcore import PatchCore
 
     if options.csv:
-        check_writable(Path(options.csv).parent)
+        check_target(options.csv)
     if options.maps:
-        make_folder(options.maps)
+        check_creatable(options.maps)
     samples = open_images(options.images)
     detector = PatchCore.load(options.bank, device=options.device)
     scores = detector.score(samples, skip_bad=options.skip_bad)
@@ -205,40 +220,42 @@ def _rows(scores: Scores, threshold: float | None) -> list[dict[str, str]]:
 def _write_csv(path: Path, rows: list[dict[str, str]]) -> None:
     from pclib._files import replacing
 
-    with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+    with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
 
 
 def _write_maps(folder: Path, scores: Scores, threshold: float | None) -> None:
-    """One figure per picture: the picture, its map on a scale that is the same for all, and the threshold's contour."""
+    """A numbered figure per picture: the picture, and its map on a scale that is the same for all."""
     import matplotlib.pyplot as plt
     from tqdm.auto import tqdm
 
     from pclib import plots
-    from pclib._files import replacing
+    from pclib._files import make_folder, replacing
 
+    folder = make_folder(folder)
     scale = plots.map_range(scores) if threshold is None else (0.0, 2 * threshold)
     for i, sample in enumerate(tqdm(scores.samples, desc="maps")):
         figure = plots.gallery(scores, [i], scale, threshold)
-        name = "__".join(part for part in Path(sample.name).with_suffix(".png").parts if part not in ("/", "..", "."))
-        with replacing(folder / name) as partial:
+        with replacing(folder / f"{i:04d}-{Path(sample.name).name[:80]}.png") as partial:
             figure.savefig(partial, format="png", dpi=110)
         plt.close(figure)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     from pclib.datasets import check_masks, open_category
+    from pclib.framing import usable
     from pclib.metrics import evaluate
 
-    category = open_category(options.folder)
+    category, detector = open_category(options.folder), _detector(options)
     if not category.test:
         raise ValueError(f"{options.folder}: has no test pictures to evaluate on")
-    check_masks(category.test)
+    tested = usable(category.test, detector.framing, skip_bad=options.skip_bad)
+    check_masks(tested)
     print(category)
-    detector = _detector(options).fit(category.train, skip_bad=options.skip_bad)
-    print(evaluate(detector.score(category.test, skip_bad=options.skip_bad)))
+    detector.fit(category.train, skip_bad=options.skip_bad)
+    print(evaluate(detector.score(tested)))
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -8,8 +8,10 @@ vectors that could be picked next are kept up to date, the others catch up in bl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from operator import index
+from typing import SupportsIndex
 
 import numpy as np
 import torch
@@ -45,7 +47,7 @@ def greedy(
     start: int | str = "official",
     project: int | None = 128,
     seed: int = 0,
-    progress: Callable[..., tqdm] = tqdm,
+    progress: Callable[..., Iterable] = tqdm,
 ) -> Selection:
     """Pick `size` vectors, farthest first.
 
@@ -54,32 +56,30 @@ def greedy(
     `start` is the index to pick first, or "official": the first pick is the vector with the largest mean distance to
     10 random ones, and those means stay in the running minimum for good, so they cap early choices.
     Exact: the same picks as the plain loop but for ties and the last bit of float32. No vector is picked twice.
-    Raises ValueError for a size outside [1, n], an unknown start, or features that are not finite.
+    `progress` is called like tqdm. Raises ValueError for a size outside [1, n], an unknown start, or features whose
+    norms are not finite.
     Source: Roth et al. 2022, Algorithm 1; the start is that of the official code's `approx_greedy_coreset`.
     """
     x = _as_floats(features)
     n = len(x)
-    at_least("size", size, 1)
+    size = at_least("size", size, 1)
     if size > n:
         raise ValueError(f"size must be at most the number of features, got {size} for {n}")
-    if start != "official" and (isinstance(start, str) or not 0 <= start < n):
+    first = index(start) if isinstance(start, SupportsIndex) else None
+    if start != "official" and (first is None or not 0 <= first < n):
         raise ValueError(f"start must be 'official' or an index in [0, {n}), got {start!r}")
     rng = np.random.default_rng(seed)
     if project is not None and project != x.shape[1]:
         at_least("project", project, 1)
         x = random_projection(x, project, rng)
-    _check_finite(x)
+    _check_finite(x.square().sum(1))
     search = _FarthestFirst(x)
-    with progress(total=size, desc="coreset", unit="pick") as bar:
-        if start == "official":
-            search.cap_by_means(rng.choice(n, size=min(OFFICIAL_STARTS, n), replace=False))
-        else:
-            search.take([int(start)], [torch.inf])
-            bar.update(1)
-        while len(search.picked) < size:
-            before = len(search.picked)
-            search.take(*search.next_picks(size - before))
-            bar.update(len(search.picked) - before)
+    if first is None:
+        search.cap_by_means(rng.choice(n, size=min(OFFICIAL_STARTS, n), replace=False))
+    else:
+        search.take([first], [torch.inf])
+    for _ in progress(search.picks(size), total=size, desc="coreset", unit="pick"):
+        pass
     return Selection(np.array(search.picked), search.covering_radii())
 
 
@@ -112,6 +112,14 @@ class _FarthestFirst:
         self.cap: torch.Tensor | None = None
         self.picked: list[int] = []
         self.radii2: list[float] = []  # squared covering radius after each pick
+
+    def picks(self, size: int) -> Iterator[int]:
+        """All picks up to `size` of them, as they become known."""
+        yield from list(self.picked)
+        while len(self.picked) < size:
+            before = len(self.picked)
+            self.take(*self.next_picks(size - before))
+            yield from self.picked[before:]
 
     def cap_by_means(self, starts: np.ndarray) -> None:
         """Cap every vector's distance by its mean distance to the starting points (which are not picked)."""
@@ -184,13 +192,13 @@ def _as_floats(features: np.ndarray | torch.Tensor) -> torch.Tensor:
     return torch.as_tensor(features).float()
 
 
-def _check_finite(x: torch.Tensor) -> None:
-    finite = x.isfinite().all(1)
+def _check_finite(norms: torch.Tensor) -> None:
+    """Refuse NaN and infinity, and values whose squares overflow, by the squared norms that they lead to."""
+    finite = norms.isfinite()
     if not finite.all():
         bad = (~finite).nonzero().flatten()
-        raise ValueError(
-            f"features must be finite: {len(bad)} of {len(x)} rows hold NaN or infinity, first row {bad[0]}"
-        )
+        held = f"{len(bad)} of {len(norms)} rows hold NaN or infinity, or overflow when squared"
+        raise ValueError(f"features must be finite, but {held}, first row {int(bad[0])}")
 
 
 def _blocks(n: int) -> list[slice]:

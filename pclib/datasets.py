@@ -16,15 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from pclib._checks import some
+from pclib.framing import UNREADABLE
 from pclib.samples import GOOD, Category, Sample
 from pclib.toybox import open_toybox
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 MASKS = "ground_truth"
-HELD_OUT = 5  # in a plain folder every fifth good picture is kept for the test
+TEST_EVERY = 5  # in a plain folder every fifth good picture is kept for the test
 
 
 @dataclass(frozen=True)
@@ -37,20 +38,28 @@ class FileSample(Sample):
     @property
     def size(self) -> tuple[int, int]:
         with Image.open(self.path) as image:
-            return image.size
+            width, height = image.size
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        return (height, width) if turned else (width, height)
 
     def load(self) -> Image.Image:
+        """The picture as an RGB image, upright as its EXIF orientation says; 16 bit grey is scaled to 8."""
         with Image.open(self.path) as image:
-            if image.mode.startswith("I"):  # 16 bit grey: PIL would clip it, not scale it
-                return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-            return image.convert("RGB")
+            if image.mode[0] in "IF":  # PIL would clip these, not scale them
+                return Image.fromarray(_eight_bit(np.asarray(image), self.path)).convert("RGB")
+            return ImageOps.exif_transpose(image).convert("RGB")
 
     def load_mask(self) -> np.ndarray | None:
         """(h, w) bool; raises ValueError if the file is not binary or not of its picture's size."""
         if self.mask_path is None:
             return super().load_mask()
-        with Image.open(self.mask_path) as image:
-            grey = np.asarray(image.convert("L"))
+        try:
+            with Image.open(self.mask_path) as image:
+                mode, grey = image.mode, np.asarray(image.convert("L"))
+        except UNREADABLE as error:
+            raise ValueError(f"{self.mask_path}: mask cannot be read ({error}); save it again") from error
+        if "A" in mode:
+            raise ValueError(f"{self.mask_path}: mask has an alpha channel; save it as plain grey, 0 and 255")
         if grey.shape[::-1] != self.size:
             raise ValueError(
                 f"{self.mask_path}: mask of {grey.shape[1]} x {grey.shape[0]} pixels for a picture of "
@@ -63,6 +72,17 @@ class FileSample(Sample):
                 "save it without lossy compression or antialiasing, as 0 and 255"
             )
         return grey > 0
+
+
+def _eight_bit(grey: np.ndarray, path: Path) -> np.ndarray:
+    """Deep grey values as 8 bit, if they use the range of 16: (h, w) uint8."""
+    low, high = grey.min(), grey.max()
+    if grey.dtype.kind == "f" or low < 0 or not 4096 <= high < 65536:
+        raise ValueError(
+            f"{path}: grey values from {low:g} to {high:g} do not fill 16 bits, so how they map to brightness is not "
+            "known (12 bit, or floats?); save the picture as 8 bit, or scaled to 16"
+        )
+    return (grey >> 8).astype(np.uint8)
 
 
 def open_category(where: str | os.PathLike[str]) -> Category:
@@ -82,12 +102,16 @@ def open_category(where: str | os.PathLike[str]) -> Category:
     return _open_mvtec(root) if (root / "train").is_dir() else _open_plain(root)
 
 
-def open_images(paths: Iterable[str | os.PathLike[str]]) -> list[Sample]:
-    """Pictures to be scored, of which nothing else is known: files, or folders of files (searched to any depth)."""
+def open_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Sample]:
+    """Pictures to be scored, of which nothing else is known: files, or folders of files.
+
+    Folders are searched to any depth, but for hidden ones and ground_truth. Raises FileNotFoundError for a path that
+    is not there, ValueError for a folder without pictures.
+    """
     found: list[Sample] = []
-    for path in map(Path, paths):
+    for path in map(Path, [paths] if isinstance(paths, str | os.PathLike) else paths):
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if _is_image(p))
+            inside = sorted(p for p in path.rglob("*") if _is_image(p) and not _set_apart(p.relative_to(path)))
             if not inside:
                 raise ValueError(f"{path}: holds no pictures ({', '.join(SUFFIXES)})")
             found += [FileSample(str(p), None, p) for p in inside]
@@ -121,26 +145,26 @@ def _open_mvtec(root: Path) -> Category:
     kinds = _folders(root / "test") if (root / "test").is_dir() else []
     _check_mask_folders(root, kinds)
     test = [s for folder in kinds for s in _samples(folder, root, folder.name)]
-    return Category(root.name, train, test)
+    return Category(root.resolve().name, train, test)
 
 
 def _open_plain(root: Path) -> Category:
-    kinds = [folder for folder in _folders(root) if folder.name != MASKS]
+    name, kinds = root.resolve().name, [folder for folder in _folders(root) if folder.name != MASKS]
     if not kinds:
         good = _samples(root, root, GOOD)
         if not good:
-            raise ValueError(f"{root}: is empty; put good pictures there ({', '.join(SUFFIXES)})")
-        return Category(root.name, good, [])
+            raise ValueError(f"{root}: holds no pictures; put good ones there ({', '.join(SUFFIXES)})")
+        return Category(name, good, [])
     good = _samples(root / GOOD, root, GOOD)
     if not good:
         names = some([folder.name for folder in kinds])
-        raise ValueError(f"{root}: no good pictures to learn from; put them into good/ or train/good/ (found {names})")
+        raise ValueError(f"{root}: no good pictures in good/ or train/good/, where they belong beside {names}")
     _check_mask_folders(root, kinds)
     others = [s for folder in kinds if folder.name != GOOD for s in _samples(folder, root, folder.name)]
     if not others:
-        return Category(root.name, good, [])
-    held_out = good[HELD_OUT - 1 :: HELD_OUT]
-    return Category(root.name, [s for s in good if s not in held_out], [*held_out, *others])
+        return Category(name, good, [])
+    held_out = good[TEST_EVERY - 1 :: TEST_EVERY]
+    return Category(name, [s for s in good if s not in held_out], [*held_out, *others])
 
 
 def _samples(folder: Path, root: Path, defect: str) -> list[Sample]:
@@ -154,8 +178,11 @@ def _paired_masks(paths: list[Path], folder: Path) -> dict[Path, Path]:
     """Each picture with its mask: the same stem, with or without `_mask`. No mask at all is fine; some is not."""
     if not folder.is_dir():
         return {}
-    by_stem = {p.stem.removesuffix("_mask"): p for p in sorted(folder.glob("*")) if _is_image(p)}
     stems = {p.stem for p in paths}
+    masks = sorted(p for p in folder.glob("*") if _is_image(p))
+    by_stem = {p.stem if p.stem in stems else p.stem.removesuffix("_mask"): p for p in masks}
+    if len(by_stem) < len(masks) or len(stems) < len(paths):
+        raise ValueError(f"{folder}: two masks, or two pictures, have the same name but for their endings")
     if strays := sorted(p.name for stem, p in by_stem.items() if stem not in stems):
         raise ValueError(f"{folder}: no picture belongs to the mask {some(strays)}; masks are paired by name")
     if by_stem and (bare := sorted(p.name for p in paths if p.stem not in by_stem)):
@@ -171,6 +198,10 @@ def _check_mask_folders(root: Path, kinds: list[Path]) -> None:
 
 def _folders(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _set_apart(path: Path) -> bool:
+    return any(part.startswith(".") or part == MASKS for part in path.parts[:-1])
 
 
 def _is_image(path: Path) -> bool:

@@ -13,9 +13,11 @@ from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from pclib import plots
-from pclib._files import make_folder, replacing
+from pclib._checks import percent
+from pclib._files import check_creatable, make_folder, replacing
 from pclib.datasets import check_masks, hold_out, open_category
 from pclib.detector import Scores
+from pclib.framing import usable
 from pclib.metrics import Evaluation, evaluate
 from pclib.patchcore import PatchCore
 from pclib.samples import Category, Sample
@@ -51,35 +53,50 @@ class Findings:
         false_alarms, quiet = len(self.where(0, True)), len(self.where(0, False))
         return (
             f"{self.category.name}: fitted on {self.n_fitted} good pictures; threshold {plots.number(self.threshold)}, "
-            f"from {self.n_held_out} held out (at most {self.false_alarms:.0%} false alarms expected)\n"
+            f"from {self.n_held_out} held out (at most {percent(self.false_alarms)} false alarms expected)\n"
             f"{self.evaluation}\n"
             f"defects found: {found} of {found + missed}; false alarms: {false_alarms} of {false_alarms + quiet}"
         )
 
 
-def find_defects(where: str, detector: PatchCore | None = None) -> Findings:
+def find_defects(where: str, detector: PatchCore | None = None, *, skip_bad: bool = False) -> Findings:
     """Open a category, fit on its good pictures but a few, set the threshold with those few, score the test pictures.
 
-    Raises ValueError if the category has nothing to test on, or too few good pictures to hold some out.
+    Raises ValueError before the long work if the category has nothing to test on, too few good pictures to hold some
+    out, or a picture or mask that cannot be used (`skip_bad` goes on without such pictures).
     """
+    detector = detector or PatchCore()
     category = open_category(where)
     if not category.test:
         raise ValueError(f"{where}: has no test pictures; add folders of defective ones beside the good")
-    check_masks(category.test)
-    fitted, held_out = hold_out(category.train, min(HELD_OUT, len(category.train) // 3))
+    tested = usable(category.test, detector.framing, skip_bad=skip_bad)
+    check_masks(tested)
+    train = usable(category.train, detector.framing, skip_bad=skip_bad)
+    fitted, held_out = hold_out(train, min(HELD_OUT, len(train) // 3))
     if not held_out:
-        raise ValueError(f"{where}: {len(category.train)} good pictures are too few to hold some out; give 3 or more")
+        raise ValueError(f"{where}: {len(train)} good pictures are too few to hold some out; give 3 or more")
     false_alarms = max(FALSE_ALARMS, 1 / (len(held_out) + 1))
-    detector = (detector or PatchCore()).fit(fitted).calibrate(held_out, false_alarms)
-    scores = detector.score(category.test)
+    detector.fit(fitted, skip_bad=skip_bad).calibrate(held_out, false_alarms)
+    scores = detector.score(tested)
     return Findings(category, detector, scores, evaluate(scores), len(fitted), len(held_out), false_alarms)
+
+
+def check_report_folder(folder: str | Path) -> None:
+    """Raise ValueError unless the folder can be written to and holds nothing, or an earlier report."""
+    folder = Path(folder)
+    check_creatable(folder)
+    page = folder / "index.html"
+    ours = page.is_file() and GENERATOR in page.read_text(encoding="utf-8", errors="replace")
+    if folder.is_dir() and any(folder.iterdir()) and not ours:
+        raise ValueError(f"{folder}: holds files that are not an earlier report; give a new or empty folder")
 
 
 def write_report(findings: Findings, folder: str | Path) -> Path:
     """Write a figure per found defect and an index.html that shows them all. Returns the page's path."""
+    check_report_folder(folder)
     folder = make_folder(folder)
-    for stale in folder.glob("found-*.png"):
-        stale.unlink()
+    for stale in [*folder.glob("found-*.png"), folder / "good.png", folder / "scores.png"]:
+        stale.unlink(missing_ok=True)
     scale = (0.0, 2 * findings.threshold)
     _save(plots.score_histogram(findings.scores, findings.threshold), folder / "scores.png")
     calm = _spread(findings.where(0, False), 6)
@@ -120,6 +137,7 @@ def _names(samples: Sequence[Sample]) -> str:
     return html.escape(", ".join(sample.name for sample in samples) or "none")
 
 
+GENERATOR = '<meta name="generator" content="pclib">'
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }
 figure { margin: 1.5rem 0; } img { max-width: 100%; } figcaption { font-weight: 600; } pre { background: #f4f4f4;
@@ -143,6 +161,7 @@ def _page(findings: Findings, sections: list[str], calm: bool) -> str:
     return f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+{GENERATOR}
 <title>{title}</title>
 <style>{_STYLE}</style>
 <h1>{title}</h1>

@@ -9,7 +9,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from pclib._checks import some
+from pclib._checks import Undefined, some
 from pclib.framing import Box, Framing
 from pclib.samples import Sample
 
@@ -30,12 +30,12 @@ class Scores:
     framing: Framing
 
     def masks(self) -> np.ndarray:
-        """(n, crop, crop) bool, framed like the images. Raises ValueError if there are no maps or a mask is missing."""
+        """(n, crop, crop) bool, framed like the images. Raises Undefined if there are no maps or a mask is missing."""
         if self.pixel is None:
-            raise ValueError("undefined: this method gives no anomaly maps")
+            raise Undefined("undefined: this method gives no anomaly maps")
         masks = [sample.load_mask() for sample in self.samples]
         if bare := [sample.name for sample, mask in zip(self.samples, masks, strict=True) if mask is None]:
-            raise ValueError(f"no mask is known for {some(bare)}")
+            raise Undefined(f"no mask is known for {some(bare)}")
         return np.stack([self.framing.mask(mask) for mask in masks if mask is not None])
 
 

@@ -27,8 +27,10 @@ def examine() -> Iterator[Finding]:
     yield Finding(
         "cores", True, f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}"
     )
-    yield from _libraries()
-    yield from _weights()
+    libraries = list(_libraries())
+    yield from libraries
+    if all(finding.ok for finding in libraries):
+        yield from _weights()
     yield _data()
     yield from _widgets()
 
@@ -41,7 +43,10 @@ def _installed(package: str) -> str | None:
 
 
 def _libraries() -> Iterator[Finding]:
-    for package in ("torch", "torchvision", "timm", "faiss-cpu", "scipy", "matplotlib", "seaborn"):
+    for package in (
+        *("numpy", "pillow", "safetensors", "tqdm", "torch", "torchvision", "timm", "faiss-cpu", "scipy"),
+        *("matplotlib", "seaborn"),
+    ):
         found = _installed(package)
         yield Finding(package, found is not None, found or f"missing: pip install {package}", needed=True)
     if _installed("torch") is None or _installed("torchvision") is None:
@@ -81,13 +86,21 @@ def _weights() -> Iterator[Finding]:
             yield Finding(name, False, str(error))
             continue
         places = ", ".join(map(str, weight_places())) or "PCLIB_WEIGHTS (unset)"
-        yield Finding(name, path is not None, str(path or f"{file_name} not in {places}, nor in torchvision's cache"))
+        yield Finding(
+            name,
+            path is not None,
+            str(path or f"for the paper's numbers: put {file_name} into {places} or torchvision's cache"),
+        )
 
 
 def _data() -> Finding:
     data = data_folder()
     if data is None:
-        return Finding("MVTec AD", False, "PCLIB_DATA is unset: the embedded categories are used")
+        return Finding(
+            "MVTec AD",
+            False,
+            "for the paper's numbers: set PCLIB_DATA to its folder",
+        )
     found = sorted(p.parent.parent.name for p in data.glob("*/train/good"))
     return Finding("MVTec AD", bool(found), f"{len(found)} categories in {data}: {', '.join(found) or 'none'}")
 

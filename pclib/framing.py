@@ -20,6 +20,8 @@ from tqdm.auto import tqdm
 from pclib._checks import at_least, some
 from pclib.samples import Sample
 
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what PIL raises on broken files
+
 
 class Box(NamedTuple):
     """A rectangle in pixels: rows top to bottom, columns left to right, the ends left out."""
@@ -42,7 +44,9 @@ class Framing:
     crop: int = 224
 
     def __post_init__(self) -> None:
-        at_least("crop", self.crop, 1)
+        object.__setattr__(self, "crop", at_least("crop", self.crop, 1))
+        if self.resize is not None:
+            object.__setattr__(self, "resize", at_least("resize", self.resize, 1))
         if self.resize is not None and self.resize < self.crop:
             raise ValueError(f"resize must be at least crop, got resize={self.resize}, crop={self.crop}")
 
@@ -104,6 +108,11 @@ class Pictures:
     digests: list[str]
 
 
+def usable(samples: Sequence[Sample], framing: Framing, *, skip_bad: bool = False) -> list[Sample]:
+    """The samples that `read` accepts, found out before other long work starts; raises as `read` does."""
+    return read(samples, framing, skip_bad=skip_bad).samples if samples else []
+
+
 def read(
     samples: Sequence[Sample],
     framing: Framing,
@@ -122,7 +131,7 @@ def read(
             framing.check(sample)
             image = sample.load()
             return np.asarray(framing.image(image)), hashlib.sha256(image.tobytes()).hexdigest()
-        except (OSError, ValueError, SyntaxError) as error:  # PIL raises SyntaxError on some broken PNG files
+        except UNREADABLE as error:
             return str(error) if sample.name in str(error) else f"{sample.name}: {error}"
 
     with ThreadPoolExecutor() as pool:

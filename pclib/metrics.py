@@ -13,7 +13,7 @@ import numpy as np
 from scipy.ndimage import label as connected_components
 from scipy.stats import norm, rankdata
 
-from pclib._checks import some
+from pclib._checks import Undefined, some
 
 if TYPE_CHECKING:
     from pclib.detector import Scores
@@ -33,7 +33,7 @@ def auroc(labels: np.ndarray, scores: np.ndarray) -> float:
     _check_finite("scores", scores)
     anomalous, n = int(labels.sum()), len(labels)
     if anomalous in (0, n):
-        raise ValueError(f"AUROC is undefined: one class only ({n - anomalous} good, {anomalous} anomalous)")
+        raise Undefined(f"AUROC is undefined: one class only ({n - anomalous} good, {anomalous} anomalous)")
     rank_sum = rankdata(scores)[labels].sum()
     return float((rank_sum - anomalous * (anomalous + 1) / 2) / (anomalous * (n - anomalous)))
 
@@ -43,7 +43,7 @@ def auroc_interval(labels: np.ndarray, scores: np.ndarray, level: float = 0.95) 
 
     Score-type: all values A that the observed AUROC does not contradict, with Hanley and McNeil's variance at A. It
     keeps its promise near 1, where intervals of the form AUROC +- z standard errors shrink to nothing.
-    Raises ValueError as `auroc` does, for a level outside (0, 1), and for a single good and single anomalous image.
+    Raises ValueError as `auroc` does, and for a level outside (0, 1).
     """
     if not 0 < level < 1:
         raise ValueError(f"level must lie in (0, 1), got {level}; for 95 % write 0.95")
@@ -65,7 +65,7 @@ def pixel_auroc(masks: np.ndarray, maps: np.ndarray) -> float:
     that `pro` refuses.
     """
     masks, maps = _checked_maps(masks, maps)
-    _, good, bad = _counts_by_score(masks.ravel(), maps.ravel(), masks.ravel().astype(np.int64))
+    good, bad = _counts_by_score(masks.ravel(), maps.ravel(), masks.ravel().astype(np.int64))
     good_below = good.sum() - np.cumsum(good)  # scores come in falling order
     return float((bad * (good_below + good / 2)).sum() / (int(bad.sum()) * int(good.sum())))
 
@@ -81,7 +81,7 @@ def pro(masks: np.ndarray, maps: np.ndarray, max_fpr: float = 0.3) -> float:
     if not 0 < max_fpr <= 1:
         raise ValueError(f"max_fpr must lie in (0, 1], got {max_fpr}; for 30 % write 0.3")
     masks, maps = _checked_maps(masks, maps)
-    _, good, covered = _counts_by_score(masks.ravel(), maps.ravel(), region_shares(masks).ravel())
+    good, covered = _counts_by_score(masks.ravel(), maps.ravel(), region_shares(masks).ravel())
     fpr = np.append(0, np.cumsum(good) / good.sum())
     overlap = np.append(0, np.cumsum(covered) / covered.sum())
     inside = int(np.searchsorted(fpr, max_fpr, side="right"))
@@ -137,7 +137,7 @@ def evaluate(scores: Scores) -> Evaluation:
     """Image AUROC with its interval, pixel AUROC and PRO of scored test samples.
 
     Metrics that the samples cannot support (one class only, labels unknown, a mask missing) are None, with the reason
-    in `notes`. Masks are framed like the images, by the authors' rule.
+    in `notes`. Masks are framed like the images, by the authors' rule. Raises ValueError for a mask that is damaged.
     """
     notes: dict[str, str] = {}
     labels = [s.label for s in scores.samples]
@@ -149,28 +149,26 @@ def evaluate(scores: Scores) -> Evaluation:
         try:
             image = auroc(np.array(labels), scores.image)
             interval = auroc_interval(np.array(labels), scores.image)
-        except ValueError as error:
+        except Undefined as error:
             notes["image AUROC"] = str(error)
     pixel, overlap, regions = None, None, None
     try:
         masks, maps = scores.masks(), np.asarray(scores.pixel)
         regions = count_regions(masks)
         pixel, overlap = pixel_auroc(masks, maps), pro(masks, maps)
-    except ValueError as error:
+    except Undefined as error:
         notes["pixel AUROC"] = notes["PRO"] = str(error)
     return Evaluation(image, interval, pixel, overlap, labels.count(0), labels.count(1), regions, notes)
 
 
-def _counts_by_score(
-    masks: np.ndarray, maps: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct scores in falling order; at each, how many normal pixels and what weight of anomalous ones."""
+def _counts_by_score(masks: np.ndarray, maps: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """At each distinct score, in falling order: how many normal pixels, and what weight of anomalous ones."""
     order = np.argsort(maps)[::-1]
     values = maps[order]
     last = np.append(np.flatnonzero(values[1:] != values[:-1]), len(values) - 1)  # of each run of equal scores
     good = np.diff(np.cumsum(~masks[order])[last], prepend=0)
     anomalous = np.diff(np.cumsum(weights[order])[last], prepend=0)
-    return values[last], good, anomalous
+    return good, anomalous
 
 
 def _hanley_mcneil_variance(a: float, good: int, anomalous: int) -> float:
@@ -219,5 +217,5 @@ def _checked_maps(masks: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.n
     _check_finite("maps", maps)
     anomalous = int(masks.sum())
     if anomalous in (0, masks.size):
-        raise ValueError(f"undefined: there is no {'anomalous' if anomalous == 0 else 'normal'} pixel")
+        raise Undefined(f"undefined: there is no {'anomalous' if anomalous == 0 else 'normal'} pixel")
     return masks, maps

@@ -40,6 +40,7 @@ class MemoryBank:
     def _index(self) -> Any:
         import faiss
 
+        _check_finite("vectors", self.vectors)
         index = faiss.IndexFlatL2(self.vectors.shape[1])
         index.add(self.vectors)
         return index
@@ -47,7 +48,8 @@ class MemoryBank:
     def search(self, queries: np.ndarray, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Squared L2 distances (q, k) float32, nearest first, and the bank rows (q, k) they lead to.
 
-        queries (q, d) float32. Raises ValueError if the widths differ or the bank holds fewer than k vectors.
+        queries (q, d) float32. Raises ValueError if the widths differ, the bank holds fewer than k vectors, or a value
+        is not finite.
         """
         return _search(self._index, self.vectors, queries, k)
 
@@ -60,13 +62,20 @@ def search(queries: np.ndarray, vectors: np.ndarray, k: int = 1) -> tuple[np.nda
 
 
 def _search(index: Any, vectors: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    at_least("k", k, 1)
+    k = at_least("k", k, 1)
     if queries.ndim != 2 or queries.shape[1] != vectors.shape[1]:
         raise ValueError(f"queries must be (q, {vectors.shape[1]}) for this bank, got shape {queries.shape}")
     if len(vectors) < k:
         raise ValueError(f"k = {k} neighbours asked of a bank of {len(vectors)} vectors; lower k or keep more vectors")
     queries = np.ascontiguousarray(queries, dtype=np.float32)
+    _check_finite("queries", queries)
     _, found = index.search(queries, k)
     squared = np.stack([np.square(queries - vectors[found[:, j]]).sum(1) for j in range(k)], axis=1)
     order = np.argsort(squared, axis=1, kind="stable")
     return np.take_along_axis(squared, order, axis=1), np.take_along_axis(found, order, axis=1)
+
+
+def _check_finite(argument: str, values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        row = int(np.argwhere(~np.isfinite(values))[0][0])
+        raise ValueError(f"{argument} must be finite, but row {row} holds NaN or infinity")

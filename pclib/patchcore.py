@@ -6,6 +6,7 @@ Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, Self
 
@@ -47,7 +48,8 @@ class PatchCore:
     seed       of the coreset's random projection and start
     device     "auto", "cpu", "cuda", ...; precision "float32" or "bfloat16" (only the backbone computes in it)
 
-    After `fit`: `bank` (the memory), `train` (names of the pictures it came from), and, after `calibrate`, `threshold`.
+    After `fit`: `bank`, the memory, and `trained_on`, the names of its pictures with their SHA-256. After `calibrate`:
+    `threshold`. `progress` is called like tqdm, wherever it is taken.
     """
 
     def __init__(
@@ -65,19 +67,18 @@ class PatchCore:
         precision: str = "float32",
     ) -> None:
         one_of("protocol", protocol, PROTOCOLS)
-        at_least("neighbors", neighbors, 1)
-        if not callable(coreset) and not 0 < coreset <= 1:
-            raise ValueError(f"coreset share must lie in (0, 1], got {coreset}; for 10 % write 0.1")
+        self.protocol = protocol
+        self.neighbors, self.seed = at_least("neighbors", neighbors, 1), at_least("seed", seed, 0)
+        self.coreset = coreset if callable(coreset) else _checked_share(coreset)
         self.framing = Framing(resize, crop)
         if isinstance(backbone, str):
             backbone = load_backbone(backbone, layers, device=device, precision=precision)
-        elif layers is not None and tuple(layers) != backbone.layers:
-            raise ValueError(f"layers={list(layers)}, but the backbone was cut for {list(backbone.layers)}; give one")
+        elif (layers is not None and tuple(layers) != backbone.layers) or device != "auto" or precision != "float32":
+            raise ValueError(f"layers, device and precision were chosen when the backbone was made: {backbone}")
         self.backbone = backbone
-        self.coreset, self.neighbors, self.protocol, self.seed = coreset, neighbors, protocol, seed
-        self.grid = backbone.shapes(crop)[backbone.layers[0]][1:]
+        self.grid = backbone.shapes(self.framing.crop)[backbone.layers[0]][1:]
         self.bank: MemoryBank | None = None
-        self.train: dict[str, str] = {}  # names of the training pictures, with their SHA-256
+        self.trained_on: dict[str, str] = {}  # names of the training pictures, with their SHA-256
         self.threshold: float | None = None
         self._train_samples: list[Sample] | None = None
 
@@ -103,7 +104,7 @@ class PatchCore:
         image, cell = np.divmod(kept, rows * columns)
         self.bank = MemoryBank(vectors, image.astype(np.int32), np.stack(np.divmod(cell, columns), 1).astype(np.int32))
         names = [sample.name for sample in pictures.samples]
-        self.train = dict(zip(names, pictures.digests, strict=True))
+        self.trained_on = dict(zip(names, pictures.digests, strict=True))
         self._train_samples = pictures.samples
         self.threshold = None
         return self
@@ -111,9 +112,17 @@ class PatchCore:
     def calibrate(
         self, good: Sequence[Sample], false_alarms: float = 0.05, *, skip_bad: bool = False, progress: Progress = tqdm
     ) -> Self:
-        """Set `threshold` from good samples that were held out of `fit`, for a wanted rate of false alarms."""
-        threshold(np.zeros(len(good)), false_alarms)  # refuse too few before scoring them
-        self.threshold = threshold(self.score(good, skip_bad=skip_bad, progress=progress).image, false_alarms)
+        """Set `threshold` from good samples that were held out of `fit`, for a wanted rate of false alarms.
+
+        Raises ValueError for too few of them, samples known to be defective, and pictures that are in the memory.
+        """
+        _check_good(good, "calibrate")
+        pictures = read(_checked_samples(good), self.framing, skip_bad=skip_bad, progress=progress)
+        known = set(self.trained_on.values())
+        if seen := [s.name for s, d in zip(pictures.samples, pictures.digests, strict=True) if d in known]:
+            raise ValueError(f"calibrate takes pictures held out of fit, but {some(seen)} are in the memory")
+        threshold(np.zeros(len(pictures.samples)), false_alarms)  # refuse too few before scoring them
+        self.threshold = threshold(self._score_pictures(pictures, progress).image, false_alarms)
         return self
 
     def score(self, samples: Sequence[Sample], *, skip_bad: bool = False, progress: Progress = tqdm) -> Scores:
@@ -123,6 +132,9 @@ class PatchCore:
         """
         self._fitted_bank()
         pictures = read(_checked_samples(samples), self.framing, skip_bad=skip_bad, progress=progress)
+        return self._score_pictures(pictures, progress)
+
+    def _score_pictures(self, pictures: Pictures, progress: Progress) -> Scores:
         patches = np.empty((len(pictures.samples), *self.grid), dtype=np.float32)
         image = np.empty(len(pictures.samples), dtype=np.float32)
         for batch, embedding in self._embeddings(pictures, "scoring", progress):
@@ -177,7 +189,7 @@ class PatchCore:
                 "precision": self.backbone.precision,
             },
             "threshold": self.threshold,
-            "train": self.train,
+            "train": self.trained_on,
         }
         tensors = {"vectors": bank.vectors, "image": bank.image, "place": bank.place}
         _bankfile.write(path, "patchcore", tensors, manifest)
@@ -201,7 +213,10 @@ class PatchCore:
         made_with = manifest["backbone"]
         if backbone is None:
             name, layers, precision = made_with["name"], made_with["layers"], made_with["precision"]
-            backbone = load_backbone(name, layers, device=device, precision=precision)
+            try:
+                backbone = load_backbone(name, layers, device=device, precision=precision)
+            except (ValueError, FileNotFoundError) as error:
+                raise type(error)(f"{path}: {error}. If it was a network of your own, give it: backbone=") from error
         if backbone.digest != made_with["sha256"]:
             raise ValueError(
                 f"{path}: made with {made_with['name']}, layers {made_with['layers']}, weights "
@@ -216,7 +231,7 @@ class PatchCore:
             **{name: manifest[name] for name in ("neighbors", "protocol", "seed")},
         )
         detector.bank = MemoryBank(**tensors)
-        detector.train, detector.threshold = manifest["train"], manifest["threshold"]
+        detector.trained_on, detector.threshold = manifest["train"], manifest["threshold"]
         if train is not None:
             detector._attach(train)
         return detector
@@ -286,15 +301,17 @@ class PatchCore:
         bank = self._fitted_bank()
         image, place = int(bank.image[row]), (int(bank.place[row, 0]), int(bank.place[row, 1]))
         sample = None if self._train_samples is None else self._train_samples[image]
-        return Neighbor(list(self.train)[image], sample, place, self._box(place), distance)
+        return Neighbor(list(self.trained_on)[image], sample, place, self._box(place), distance)
 
     def _attach(self, train: Sequence[Sample]) -> None:
         by_name = {sample.name: sample for sample in train}
-        if missing := [name for name in self.train if name not in by_name]:
+        if missing := [name for name in self.trained_on if name not in by_name]:
             raise ValueError(f"train lacks pictures that the bank was made from: {some(missing)}")
-        samples = [by_name[name] for name in self.train]
+        samples = [by_name[name] for name in self.trained_on]
         digests = read(samples, self.framing, progress=_silent).digests
-        changed = [name for name, digest in zip(self.train, digests, strict=True) if self.train[name] != digest]
+        changed = [
+            name for name, digest in zip(self.trained_on, digests, strict=True) if self.trained_on[name] != digest
+        ]
         if changed:
             raise ValueError(f"train differs from what the bank was made from: {some(changed)}")
         self._train_samples = samples
@@ -302,8 +319,7 @@ class PatchCore:
     def _check_training(self, samples: Sequence[Sample]) -> None:
         if len(samples) < 2:
             raise ValueError(f"{len(samples)} good picture to learn from cannot show how good ones vary; give more")
-        if bad := [sample.name for sample in samples if sample.defect not in (GOOD, None)]:
-            raise ValueError(f"fit learns from good samples only, but {some(bad)} are not; give category.train")
+        _check_good(samples, "fit")
         if not callable(self.coreset):
             patches = len(samples) * self.grid[0] * self.grid[1]
             if (size := int(patches * self.coreset)) < self.neighbors:
@@ -316,6 +332,17 @@ class PatchCore:
         if self.bank is None:
             raise RuntimeError("this detector has no memory yet; call fit(category.train) or PatchCore.load(path)")
         return self.bank
+
+
+def _checked_share(share: float) -> float:
+    if not isinstance(share, Real) or not 0 < share <= 1:
+        raise ValueError(f"coreset share must lie in (0, 1], got {share!r}; for 10 % write 0.1")
+    return float(share)
+
+
+def _check_good(samples: Sequence[Sample], what: str) -> None:
+    if bad := [sample.name for sample in samples if sample.defect not in (GOOD, None)]:
+        raise ValueError(f"{what} learns from good samples only, but {some(bad)} are not; give category.train")
 
 
 def _checked_samples(samples: Sequence[Sample]) -> list[Sample]:

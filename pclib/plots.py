@@ -80,7 +80,7 @@ def contact_sheet(samples: Sequence[Sample], framing: Framing, columns: int = 6,
             ax.set_axis_off()
         for ax, sample in zip(axes.flat, samples, strict=False):
             show_image(sample, framing, ax, mask)
-            ax.set_title(_kind(sample))
+            _title(ax, _kind(sample))
     return figure
 
 
@@ -100,7 +100,7 @@ def defects(samples: Sequence[Sample], framing: Framing) -> Figure:
                 raise ValueError(f"{sample.name}: no mask within the crop to draw a close-up of")
             (top, left), (bottom, right) = framed.min(0), framed.max(0) + 1
             show_image(sample, framing, column[0])
-            column[0].set_title(_kind(sample))
+            _title(column[0], _kind(sample))
             _close_up(sample, framing, Box(top, left, bottom, right), column[1], outline=False)
     return figure
 
@@ -123,7 +123,7 @@ def gallery(
             sample = scores.samples[i]
             show_image(sample, scores.framing, column[0], mask=False)
             show_map(pixel[i], scale, column[1], threshold)
-            column[0].set_title(f"{_kind(sample)}\n{number(scores.image[i])}")
+            _title(column[0], f"{_kind(sample)}\n{number(scores.image[i])}")
         _colour_bar(figure, axes[1], axes[1, -1], threshold)
     return figure
 
@@ -155,12 +155,12 @@ def explanation(found: Explanation, scale: tuple[float, float], threshold: float
         show_image(found.sample, found.framing, axes[0])
         _outline(axes[0], found.receptive[next(iter(found.receptive))], dashed=True)
         _outline(axes[0], found.box)
-        axes[0].set_title(f"{_kind(found.sample)}\n{_short(found.sample.name)}")
+        _title(axes[0], f"{_kind(found.sample)}\n{_short(found.sample.name)}")
         show_map(found.map, scale, axes[1], threshold)
         _outline(axes[1], found.box)
-        axes[1].set_title("anomaly map\nfixed scale")
+        _title(axes[1], "anomaly map\nfixed scale")
         _close_up(found.sample, found.framing, found.box, axes[2])
-        axes[2].set_title(f"this patch\nscore {number(found.score)}")
+        _title(axes[2], f"this patch\nscore {number(found.score)}")
         for ax, neighbor in zip(axes[3:], found.neighbors, strict=True):
             _show_neighbor(neighbor, found.framing, ax)
         _colour_bar(figure, axes[1], axes[1], threshold)
@@ -216,7 +216,7 @@ def _show_neighbor(neighbor: Neighbor, framing: Framing, ax: Axes) -> None:
         _bare(ax)
     else:
         _close_up(neighbor.sample, framing, neighbor.box, ax)
-    ax.set_title(f"good: {_short(neighbor.name)}\ndistance {number(neighbor.distance)}")
+    _title(ax, f"good: {_short(neighbor.name)}\ndistance {number(neighbor.distance)}")
 
 
 def _close_up(sample: Sample, framing: Framing, box: Box, ax: Axes, outline: bool = True) -> None:
@@ -249,6 +249,10 @@ def _colour_bar(figure: Figure, axes: Axes | np.ndarray, shown: Axes, threshold:
     bar.formatter = FuncFormatter(lambda value, _: number(value))
     if threshold is not None:
         bar.ax.axhline(threshold, color="white", linewidth=1.2)
+
+
+def _title(ax: Axes, text: str) -> None:
+    ax.set_title(text, parse_math=False)  # names may hold a $
 
 
 def _kind(sample: Sample) -> str:

@@ -10,7 +10,10 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter1d
 from scipy.special import logsumexp
 
+from pclib._checks import percent
 from pclib.neighbors import MemoryBank, search
+
+ROUNDING = 1e-9  # 1 / 0.05 must count as 20
 
 
 def nearest(
@@ -83,18 +86,25 @@ def threshold(good_scores: np.ndarray, false_alarms: float = 0.05) -> float:
     good_scores: image scores of good images that the detector was not fitted on. The threshold is their k-th smallest
     with k = ceil((n + 1) (1 - false_alarms)), which keeps the promise for any distribution as long as the new image is
     exchangeable with them (split conformal prediction; Vovk et al. 2005).
-    Raises ValueError if there are too few for that: it takes at least 1 / false_alarms - 1.
+    Raises ValueError if there are fewer than `good_needed`.
     """
     scores = np.sort(np.asarray(good_scores, dtype=float))
-    if not 0 < false_alarms < 1:
-        raise ValueError(f"false_alarms must lie in (0, 1), got {false_alarms}; for 5 % write 0.05")
     if not np.isfinite(scores).all():
         raise ValueError("good_scores must be finite")
-    rank = int(np.ceil((len(scores) + 1) * (1 - false_alarms) - 1e-9))
-    if rank > len(scores):
-        needed = int(np.ceil(1 / false_alarms - 1 - 1e-9))
+    if len(scores) < good_needed(false_alarms):
         raise ValueError(
-            f"{len(scores)} good images are too few to promise {false_alarms:.0%} false alarms; "
-            f"it takes at least {needed}: hold out more, or allow more false alarms"
+            f"{len(scores)} good images are too few to promise {percent(false_alarms)} false alarms; it takes at least "
+            f"{good_needed(false_alarms)}: hold out more, or allow more false alarms"
         )
+    rank = int(np.ceil((len(scores) + 1) * (1 - false_alarms) - ROUNDING))
     return float(scores[rank - 1])
+
+
+def good_needed(false_alarms: float) -> int:
+    """How many held-out good images `threshold` needs: with n of them, the smallest rate to be had is 1 / (n + 1).
+
+    Raises ValueError for a rate outside (0, 1).
+    """
+    if not 0 < false_alarms < 1:
+        raise ValueError(f"false_alarms must lie in (0, 1), got {false_alarms}; for 5 % write 0.05")
+    return int(np.ceil(1 / false_alarms - 1 - ROUNDING))

@@ -102,6 +102,9 @@ def test_torchvision_weights_are_found_checked_and_loaded(tmp_path, monkeypatch)
     monkeypatch.setattr(backbones, "sha256", lambda _: "f37072fd" + "0" * 56)
     loaded = load_backbone("resnet18").network.state_dict()
     assert all(torch.equal(loaded[name], source.state_dict()[name]) for name in loaded)
+    torch.save({"other": torch.zeros(1)}, file)
+    with pytest.raises(ValueError, match="the weights found for resnet18 belong to another network"):
+        load_backbone("resnet18")
     monkeypatch.setenv("PCLIB_WEIGHTS", str(file))
     assert backbones.find_weights("resnet18-f37072fd.pth") == file
 
@@ -124,6 +127,12 @@ def test_unknown_names_and_layers_are_refused_with_the_nearest_known():
         load_backbone("tf_efficientnet_lite0", ["block.2"])
     with pytest.raises(ValueError, match="must be a list"):
         load_backbone("tf_efficientnet_lite0", "blocks.2")
+    with pytest.raises(ValueError, match="must be a list"):
+        load_backbone("tf_efficientnet_lite0", [])
+    with pytest.raises(ValueError, match=r"from shallow to deep, but .* have \[4, 8\] rows"):
+        load_backbone("tf_efficientnet_lite0", ["blocks.4", "blocks.2"]).shapes(64)
+    with pytest.raises(ValueError, match=r"timm cannot make 'resnet18\.bogus'"):
+        load_backbone("timm/resnet18.bogus")
     with pytest.raises(ValueError, match="must differ"):
         load_backbone("tf_efficientnet_lite0", ["blocks.2", "blocks.2"])
 
@@ -135,7 +144,7 @@ def test_a_layer_that_gives_no_map_is_refused():
 
 
 def test_device_and_precision_are_checked():
-    with pytest.raises(ValueError, match="device must be 'auto'"):
+    with pytest.raises(ValueError, match=r"device 'abacus' cannot be used \(.*\); use device='auto' or 'cpu'"):
         load_backbone("resnet18", weights="random", device="abacus")
     with pytest.raises(ValueError, match="weights must be one of 'imagenet', 'random', got 'best'"):
         load_backbone("resnet18", weights="best")

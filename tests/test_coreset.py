@@ -139,10 +139,14 @@ def test_bad_input_is_refused():
         greedy(points, 5, start=20)
     with pytest.raises(ValueError, match="start must be"):
         greedy(points, 5, start="random")
+    with pytest.raises(ValueError, match=r"start must be .* got 1\.7"):
+        greedy(points, 5, start=1.7)
+    with pytest.raises(ValueError, match=r"20 of 20 rows .* overflow"):
+        greedy(points * 1e25, 5)
     with pytest.raises(ValueError, match=r"features must be \(n, d\), got shape \(5, 2, 2, 6\)"):
         greedy(points.reshape(5, 2, 2, 6), 5)
     points[13, 2] = np.nan
-    with pytest.raises(ValueError, match="1 of 20 rows hold NaN or infinity, first row 13"):
+    with pytest.raises(ValueError, match="1 of 20 rows hold NaN or infinity, or overflow when squared, first row 13"):
         greedy(points, 5)
 
 

@@ -66,6 +66,25 @@ def test_transparent_and_16_bit_pictures_open_as_rgb(tmp_path):
     assert grey.getpixel((0, 0)) == (200, 200, 200)
 
 
+def test_a_photograph_is_turned_as_its_camera_says(tmp_path):
+    path = picture(tmp_path / "a.jpg")
+    with Image.open(path) as image:
+        exif = image.getexif()
+        exif[0x0112] = 6  # a quarter turn
+        image.save(path, exif=exif)
+    (sample,) = open_category(tmp_path).train
+    assert sample.size == sample.load().size == (60, 80)
+
+
+@pytest.mark.parametrize(
+    "pixels", [np.full((60, 80), 3000, "u2"), np.full((60, 80), 0.5, "f4"), np.full((60, 80), 9, "i4")]
+)
+def test_deep_pictures_of_unknown_range_are_refused(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=r"a\.tif: grey values from .* do not fill 16 bits"):
+        open_category(tmp_path).train[0].load()
+
+
 def test_masks_pair_by_name_with_or_without_the_word_mask(mvtec):
     folder = mvtec / "ground_truth/broken"
     (folder / "001_mask.png").rename(folder / "001.png")
@@ -104,6 +123,8 @@ def test_held_out_samples_are_spread_and_never_fitted_on():
 def test_images_to_score_are_files_and_folders_of_unknown_kind(mvtec):
     empty = mvtec / "empty"
     empty.mkdir()
+    picture(mvtec / "test/.thumbs/0.png")
+    assert len(open_images(mvtec / "test")) == 6
     samples = open_images([mvtec / "test", mvtec / "train/good/000.png"])
     assert len(samples) == 7 and all(s.label is None and s.load_mask() is None for s in samples)
     with pytest.raises(FileNotFoundError, match="no such file"):
@@ -115,7 +136,7 @@ def test_images_to_score_are_files_and_folders_of_unknown_kind(mvtec):
 def test_missing_and_empty_folders_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent: no such folder"):
         open_category(tmp_path / "absent")
-    with pytest.raises(ValueError, match="is empty; put good pictures there"):
+    with pytest.raises(ValueError, match="holds no pictures; put good ones there"):
         open_category(tmp_path)
     (tmp_path / "train").mkdir()
     with pytest.raises(ValueError, match="no good pictures to learn from"):
@@ -124,7 +145,7 @@ def test_missing_and_empty_folders_are_refused(tmp_path):
 
 def test_a_folder_without_good_pictures_says_where_to_put_them(tmp_path):
     picture(tmp_path / "broken/0.png")
-    with pytest.raises(ValueError, match=r"no good pictures.*put them into good/ or train/good/ \(found broken\)"):
+    with pytest.raises(ValueError, match="no good pictures in good/ or train/good/, where they belong beside broken"):
         open_category(tmp_path)
 
 
@@ -156,6 +177,22 @@ def test_a_mask_that_is_not_binary_is_refused_with_its_levels(mvtec):
     picture(mvtec / "ground_truth/broken/001_mask.png", mode="L")
     with pytest.raises(ValueError, match="not binary, it has the grey levels 20, 200"):
         check_masks(open_category(mvtec).test)
+
+
+def test_masks_that_are_damaged_or_hide_in_an_alpha_channel_are_refused_by_name(mvtec):
+    path = mvtec / "ground_truth/broken/001_mask.png"
+    path.write_bytes(path.read_bytes()[:45])
+    with pytest.raises(ValueError, match=r"001_mask\.png: mask cannot be read"):
+        check_masks(open_category(mvtec).test)
+    picture(path, mode="RGBA")
+    with pytest.raises(ValueError, match=r"001_mask\.png: mask has an alpha channel"):
+        check_masks(open_category(mvtec).test)
+
+
+def test_two_masks_for_one_picture_are_refused(mvtec):
+    picture(mvtec / "ground_truth/broken/001.png", mode="1")
+    with pytest.raises(ValueError, match="two masks, or two pictures, have the same name"):
+        open_category(mvtec)
 
 
 def test_embedded_categories_open_by_name_and_unknown_ones_are_refused():

@@ -8,6 +8,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from pclib import _bankfile, evaluate
+from pclib._files import sha256_arrays
 from pclib.backbones import load_backbone
 from pclib.coreset import Selection, greedy
 from pclib.framing import Box
@@ -123,6 +124,10 @@ def test_calibrating_sets_a_threshold_from_held_out_pictures(fitted, washers):
     assert fitted.threshold == fitted.score(held_out).image.max()
     with pytest.raises(ValueError, match="9 good images are too few"):
         fitted.calibrate(held_out, false_alarms=0.01)
+    with pytest.raises(ValueError, match=r"held out of fit, but train/good/000\.png.* are in the memory"):
+        fitted.calibrate(washers.train, false_alarms=0.1)
+    with pytest.raises(ValueError, match="calibrate learns from good samples only"):
+        fitted.calibrate(washers.test, false_alarms=0.1)
 
 
 def test_a_saved_detector_scores_exactly_as_before(fitted, washers, scores, tmp_path):
@@ -131,7 +136,7 @@ def test_a_saved_detector_scores_exactly_as_before(fitted, washers, scores, tmp_
     loaded = PatchCore.load(tmp_path / "bank.safetensors")
     again = loaded.score(washers.test)
     assert np.array_equal(again.image, scores.image) and np.array_equal(again.pixel, scores.pixel)
-    assert loaded.threshold == 123.5 and loaded.train == fitted.train
+    assert loaded.threshold == 123.5 and loaded.trained_on == fitted.trained_on
     assert (loaded.protocol, loaded.neighbors, loaded.seed, loaded.coreset) == ("official", 1, 0, 0.1)
     assert loaded.explain(washers.test[0]).neighbors[0].sample is None
     shown = PatchCore.load(tmp_path / "bank.safetensors", train=washers.train)
@@ -148,11 +153,13 @@ def bank_file(fitted, tmp_path):
     return tmp_path / "bank.safetensors"
 
 
-def altered(path, **changes):
-    """The same file with other entries in its manifest."""
+def altered(path, honest=True, **changes):
+    """The same file with other entries in its manifest, and with a hash to match if honest."""
     with safe_open(path, "numpy") as file:
-        manifest = json.loads(file.metadata()["pclib"])
-    save_file(load_file(path), path, metadata={"pclib": json.dumps({**manifest, **changes})})
+        metadata = file.metadata()
+    tensors, text = load_file(path), json.dumps({**json.loads(metadata["pclib"]), **changes})
+    digest = sha256_arrays(tensors, text) if honest else metadata["sha256"]
+    save_file(tensors, path, metadata={"pclib": text, "sha256": digest})
 
 
 def test_the_manifest_says_what_made_the_bank(bank_file, fitted):
@@ -168,9 +175,12 @@ def test_bank_files_that_cannot_be_trusted_are_refused(bank_file, fitted):
     with pytest.raises(ValueError, match="truncated, or not a bank file"):
         PatchCore.load(bank_file)
     bank_file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(ValueError, match="damaged, its contents do not match their hash"):
+    with pytest.raises(ValueError, match="damaged or altered, its contents do not match their hash"):
         PatchCore.load(bank_file)
     bank_file.write_bytes(whole)
+    altered(bank_file, honest=False, threshold=1.0)
+    with pytest.raises(ValueError, match="damaged or altered"):
+        PatchCore.load(bank_file)
     altered(bank_file, format=99)
     with pytest.raises(ValueError, match=r"bank format 99 .* this version reads format 1"):
         PatchCore.load(bank_file)
@@ -216,10 +226,32 @@ def test_bad_settings_are_refused_at_once():
         PatchCore(backbone, protocol="authors")
     with pytest.raises(ValueError, match="neighbors must be a whole number of at least 1"):
         PatchCore(backbone, neighbors=0)
-    with pytest.raises(ValueError, match="the backbone was cut for"):
+    with pytest.raises(ValueError, match="layers, device and precision were chosen when the backbone was made"):
         PatchCore(backbone, layers=["layer1"])
+    with pytest.raises(ValueError, match="seed must be a whole number of at least 0"):
+        PatchCore(backbone, seed=-1)
     with pytest.raises(TypeError):
         PatchCore(backbone, neighbours=3)
+
+
+def test_numbers_from_numpy_serve_as_well_as_pythons(fitted, washers, tmp_path):
+    settings = {name: np.int64(value) for name, value in {**SMALL, "neighbors": 2, "seed": 3}.items()}
+    detector = PatchCore(fitted.backbone, **settings, coreset=np.float32(0.01)).fit(washers.train[:2])
+    detector.save(tmp_path / "bank.safetensors")
+    assert PatchCore.load(tmp_path / "bank.safetensors").neighbors == 2
+
+
+def test_progress_is_called_like_tqdm_at_every_stage(fitted, washers):
+    seen = []
+
+    def progress(items, *, total=None, desc="", unit=""):
+        seen.append(desc)
+        return items
+
+    PatchCore(fitted.backbone, **SMALL).fit(washers.train[:2], progress=progress).score(
+        washers.test[:1], progress=progress
+    )
+    assert seen == ["reading", "features", "coreset", "reading", "scoring"]
 
 
 def test_bad_training_sets_are_refused_before_the_work_starts(fitted, washers):
