@@ -4,7 +4,7 @@ BIN := .venv/bin
 CATEGORY ?= toybox/washer
 SHELL := /bin/bash
 
-.PHONY: help setup demo test lint unit real notebooks check-notebooks lab bench clean
+.PHONY: help setup demo test lint unit whole notebooks check-notebooks lab bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -20,18 +20,18 @@ setup: .venv/ready  ## make .venv and install everything into it (minutes; again
 demo: setup  ## find defects and explain them; CATEGORY=path/to/mvtec/bottle for real images
 	$(BIN)/pclib demo "$(CATEGORY)" --out demo
 
-test: lint unit real check-notebooks  ## lint, unit tests, real categories if they are at hand, notebooks
+test: lint unit whole check-notebooks  ## lint, unit tests, whole runs, notebooks
 
 lint: setup  ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-unit: setup  ## unit, property and parity tests
-	$(BIN)/pytest -m "not real"
+unit: setup  ## unit, property and parity tests: under a minute
+	$(BIN)/pytest -m "not real and not slow"
 
-real: setup  ## real categories against what the authors' code scores on them
-	$(BIN)/pytest -m real
+whole: setup  ## whole runs; real categories, if they are at hand, against what the authors' code scores on them
+	$(BIN)/pytest -m "real or slow"
 
 check-notebooks: setup  ## run the notebooks and compare what they print with what is stored
 	$(BIN)/python notebooks/build.py --check

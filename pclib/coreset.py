@@ -72,7 +72,7 @@ def greedy(
     if project is not None and project != x.shape[1]:
         at_least("project", project, 1)
         x = random_projection(x, project, rng)
-    _check_finite(x.square().sum(1))
+    _check_finite(torch.linalg.vector_norm(x, dim=1))
     search = _FarthestFirst(x)
     if first is None:
         search.cap_by_means(rng.choice(n, size=min(OFFICIAL_STARTS, n), replace=False))
@@ -193,7 +193,7 @@ def _as_floats(features: np.ndarray | torch.Tensor) -> torch.Tensor:
 
 
 def _check_finite(norms: torch.Tensor) -> None:
-    """Refuse NaN and infinity, and values whose squares overflow, by the squared norms that they lead to."""
+    """Refuse NaN and infinity, and values whose squares overflow, by the norms that they lead to."""
     finite = norms.isfinite()
     if not finite.all():
         bad = (~finite).nonzero().flatten()

@@ -140,7 +140,7 @@ def score_histogram(scores: Scores, threshold: float | None = None) -> Figure:
             ax.hist(scores.image[labels == label], bins.tolist(), label=name, color=colour, alpha=0.75, hatch=hatch)
         if threshold is not None:
             ax.axvline(threshold, color="black", linestyle="--", label="threshold")
-        ax.set(xlabel="image score (squared feature distance)", ylabel="images")
+        ax.set(xlabel="image score", ylabel="images")
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
         ax.legend(frameon=False)
         sns.despine(ax=ax)

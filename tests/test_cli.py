@@ -171,6 +171,7 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(folder, tmp_path, monkeypatch, 
     assert "interrupted" in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["reading", "coreset"])
 def test_a_real_ctrl_c_leaves_nothing(tmp_path, moment):
     command = [sys.executable, "-m", "pclib.cli", "fit", "toybox/washer", "-o", str(tmp_path / "bank.safetensors")]

@@ -24,6 +24,7 @@ def scores(fitted, washers):
     return fitted.score(washers.test)
 
 
+@pytest.mark.slow
 def test_defects_score_higher_than_good_pictures():
     category = open_toybox("washer", train=30, good=10, defective=16)
     found = evaluate(PatchCore().fit(category.train).score(category.test))

@@ -41,6 +41,7 @@ def test_modules_import_only_from_those_above_them_in_the_architecture():
             assert not upwards, f"{path.name} imports {upwards}, which stand below it"
 
 
+@pytest.mark.slow
 def test_the_readmes_first_example_runs_as_written(tmp_path, monkeypatch, capsys):
     (first, *_) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     monkeypatch.chdir(tmp_path)
