@@ -238,7 +238,8 @@ def _write_maps(folder: Path, scores: Scores, threshold: float | None) -> None:
     scale = plots.map_range(scores) if threshold is None else (0.0, 2 * threshold)
     for i, sample in enumerate(tqdm(scores.samples, desc="maps")):
         figure = plots.gallery(scores, [i], scale, threshold)
-        with replacing(folder / f"{i:04d}-{Path(sample.name).name[:80]}.png") as partial:
+        place = "-".join(Path(sample.name).with_suffix("").parts[-2:])  # the number keeps names apart
+        with replacing(folder / f"{i:04d}-{place[-80:]}.png") as partial:
             figure.savefig(partial, format="png", dpi=110)
         plt.close(figure)
 

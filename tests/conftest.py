@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("TQDM_DISABLE", "1")
 for name in ("PCLIB_DATA", "PCLIB_WEIGHTS", "PCLIB_PROFILE"):
@@ -16,6 +17,10 @@ warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 from pclib.patchcore import PatchCore  # noqa: E402
 from pclib.samples import Category  # noqa: E402
 from pclib.toybox import open_toybox  # noqa: E402
+
+# No deadline: machines are noisy. In continuous integration the same examples every time; elsewhere new ones.
+settings.register_profile("pclib", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("pclib")
 
 ROOT = Path(__file__).parents[1]
 SMALL = {"resize": 128, "crop": 112}  # a grid of 14 x 14 patches: a quarter of the work

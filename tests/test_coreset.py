@@ -67,7 +67,7 @@ def test_every_point_lies_within_the_reported_radius(seed):
             assert reached == pytest.approx(radius, rel=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seeds)
 def test_the_radius_is_at_most_twice_the_best_possible(seed):
     points = np.random.default_rng(seed).normal(size=(12, 2)).astype("f4")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ def test_metrics_agree_with_exact_recorded_values_to_1e_9(golden):
         with np.load(golden / "metrics" / case["file"]) as data:
             masks, maps, labels, scores = (data[k] for k in ("masks", "maps", "labels", "image_scores"))
         calls = [(case["image_auroc"], auroc, (labels, scores)), (case["pixel_auroc"], pixel_auroc, (masks, maps))]
+        calls += [(case["pro"]["0.3"], pro, (masks, maps))]  # the default limit
         calls += [(value, pro, (masks, maps, float(limit))) for limit, value in case["pro"].items()]
         for expected, metric, arguments in calls:
             checked += 1
@@ -37,7 +39,7 @@ def test_metrics_agree_with_exact_recorded_values_to_1e_9(golden):
         interval = case["image_auroc_interval"]["score"]
         if interval is not None and interval.get("lower") is not None:
             assert auroc_interval(labels, scores) == pytest.approx((interval["lower"], interval["upper"]), abs=1e-9)
-    assert checked == 55
+    assert checked == 66
 
 
 @given(st.lists(st.tuples(st.booleans(), few_scores), min_size=2, max_size=30))
@@ -66,10 +68,12 @@ def pro_by_thresholds(masks: np.ndarray, maps: np.ndarray, max_fpr: float) -> fl
     for t in np.unique(maps)[::-1]:
         fpr = (maps >= t)[~masks].mean()
         points.append((fpr, np.mean([(maps[i] >= t)[region].mean() for i, region in regions])))
-    fpr, overlap = np.array(points).T
-    at_limit = np.interp(max_fpr, fpr, overlap)
-    keep = fpr < max_fpr
-    return np.trapezoid([*overlap[keep], at_limit], [*fpr[keep], max_fpr]) / max_fpr
+    area = 0.0
+    for (x0, y0), (x1, y1) in pairwise(points):
+        if x0 < max_fpr and x1 > x0:
+            end = min(x1, max_fpr)
+            area += (end - x0) * (y0 + (y0 + (y1 - y0) * (end - x0) / (x1 - x0))) / 2
+    return area / max_fpr
 
 
 @given(

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -11,9 +12,10 @@ from pclib import _bankfile, evaluate
 from pclib._files import sha256_arrays
 from pclib.backbones import load_backbone
 from pclib.coreset import Selection, greedy
-from pclib.framing import Box
+from pclib.framing import Box, Framing
 from pclib.patchcore import PatchCore
-from pclib.scoring import eq7_factor, image_scores
+from pclib.patches import embed
+from pclib.scoring import anomaly_map, eq7_factor, image_scores, patch_scores
 from pclib.toybox import open_toybox
 
 from .conftest import SMALL
@@ -36,6 +38,22 @@ def test_shapes_and_types_are_as_promised(scores):
     assert scores.image.shape == (14,) and scores.image.dtype == np.float32
     assert scores.pixel.shape == (14, 112, 112) and scores.pixel.dtype == np.float32
     assert scores.masks().shape == (14, 112, 112) and scores.masks().dtype == bool
+
+
+def test_scores_are_the_parts_put_together_with_the_authors_constants(fitted, washers, scores):
+    framed = np.stack([np.asarray(Framing(128, 112).image(s.load())) for s in washers.test])
+    with torch.inference_mode():
+        embedding = embed(fitted.backbone(fitted.backbone.normalised(framed)), 3, 1024, 1024)
+    patches = patch_scores(embedding, fitted.bank.vectors, k=1)
+    np.testing.assert_allclose(scores.image, patches.max((1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(scores.pixel, anomaly_map(patches, 112, sigma=4.0), rtol=1e-3)
+
+
+def test_the_coreset_starts_and_projects_as_the_authors_do(fitted, washers):
+    everything = PatchCore(fitted.backbone, **SMALL, coreset=1).fit(washers.train).bank
+    picked = greedy(everything.vectors, 313, start="official", project=128, seed=0).indices
+    assert np.array_equal(everything.image[picked], fitted.bank.image)
+    assert np.array_equal(everything.place[picked], fitted.bank.place)
 
 
 def test_the_bank_remembers_where_each_vector_came_from(fitted, washers):
@@ -83,7 +101,7 @@ def test_the_papers_protocol_is_plain_distances_and_equation_7(fitted, washers, 
     patches, _ = fitted._score(embedding)
     flat = np.sqrt(patches).ravel()
     worst = embedding.reshape(-1, 1024)[[flat.argmax()]]
-    factor = eq7_factor(worst, paper.bank.search(worst)[1][:, 0], paper.bank)
+    factor = eq7_factor(worst, paper.bank.search(worst)[1][:, 0], paper.bank, b=9)
     assert found.image[0] == pytest.approx(flat.max() * factor[0], rel=1e-4)
     assert scores.image[0] == pytest.approx(image_scores(patches)[0], rel=1e-4)
     assert np.all(found.image <= np.sqrt(scores.image) * (1 + 1e-6))

@@ -44,7 +44,7 @@ def test_embedding_agrees_with_the_recorded_official_code(golden):
         assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max(), name
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**31),
     channels=st.lists(st.integers(1, 40), min_size=1, max_size=3),

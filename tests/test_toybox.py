@@ -26,7 +26,7 @@ def test_no_two_pictures_are_alike(name):
     assert len(pictures) == 16
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @pytest.mark.parametrize(("name", "kind"), KINDS)
 @given(seed=st.integers(0, 2**31), size=st.sampled_from([64, 128]))
 def test_a_defect_changes_exactly_the_pixels_of_its_mask(name, kind, seed, size):
