@@ -116,7 +116,7 @@ def test_equation_7_lowers_scores_and_survives_any_distance(seed, b):
 
 def test_equation_7_in_a_dense_bank_is_one_minus_one_over_b():
     bank = bank_of(rng.normal(size=(9, 4)) * 1e-3)
-    assert eq7_factor(np.full((1, 4), 50, "f4"), np.array([0]), bank, b=9) == pytest.approx(1 - 1 / 9, abs=1e-2)
+    assert eq7_factor(np.full((1, 4), 50, "f4"), np.array([0]), bank) == pytest.approx(1 - 1 / 9, abs=1e-2)
 
 
 @given(seeds, st.sampled_from([0.05, 0.1, 0.25]))
