@@ -228,7 +228,6 @@ def _write_csv(path: Path, rows: list[dict[str, str]]) -> None:
 
 def _write_maps(folder: Path, scores: Scores, threshold: float | None) -> None:
     """A numbered figure per picture: the picture, and its map on a scale that is the same for all."""
-    import matplotlib.pyplot as plt
     from tqdm.auto import tqdm
 
     from pclib import plots
@@ -240,8 +239,7 @@ def _write_maps(folder: Path, scores: Scores, threshold: float | None) -> None:
         figure = plots.gallery(scores, [i], scale, threshold)
         place = "-".join(Path(sample.name).with_suffix("").parts[-2:])  # the number keeps names apart
         with replacing(folder / f"{i:04d}-{place[-80:]}.png") as partial:
-            figure.savefig(partial, format="png", dpi=110)
-        plt.close(figure)
+            plots.save_png(figure, partial)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

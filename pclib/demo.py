@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
@@ -119,8 +118,7 @@ def write_report(findings: Findings, folder: str | Path) -> Path:
 
 def _save(figure: Figure, path: Path) -> None:
     with replacing(path) as partial:
-        figure.savefig(partial, format="png", dpi=110)
-    plt.close(figure)
+        plots.save_png(figure, partial)
 
 
 def _spread(indices: Sequence[int], count: int) -> list[int]:

@@ -11,6 +11,8 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -188,11 +190,16 @@ class Picture:
 def with_alt(figure: Figure, alt: str, dpi: int = 80) -> Picture:
     """The figure as a small PNG, and closed. `alt` says what there is to see."""
     drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=dpi)
-    plt.close(figure)
+    save_png(figure, drawn, dpi)
     with Image.open(drawn) as image:
         image.convert("RGB").save(small, "PNG", optimize=True)  # a palette would distort the colour scale
     return Picture(small.getvalue(), alt)
+
+
+def save_png(figure: Figure, target: Path | BinaryIO, dpi: int = 110) -> None:
+    """Write the figure without its empty margins, and close it."""
+    figure.savefig(target, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.05)
+    plt.close(figure)
 
 
 def number(value: float) -> str:
