@@ -36,6 +36,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 def check_writable(folder: Path) -> None:
     """Raise ValueError unless files can be written to `folder`."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: a file, where a folder to write to is wanted; choose another path")
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder to write to; create it first or choose another path")
     try:
@@ -72,11 +74,12 @@ def make_folder(folder: str | Path) -> Path:
 
 
 def sha256_arrays(arrays: Mapping[str, np.ndarray], more: str = "") -> str:
-    """SHA-256 over names and contents of arrays, and over further text, in hexadecimal."""
+    """SHA-256 over names, types, shapes and contents of arrays, and over further text, in hexadecimal."""
     digest = hashlib.sha256(more.encode())
     for name in sorted(arrays):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
     return digest.hexdigest()
 
 

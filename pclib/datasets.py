@@ -11,6 +11,7 @@ bottle/                                 screws/
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,16 +39,17 @@ class FileSample(Sample):
     @property
     def size(self) -> tuple[int, int]:
         with Image.open(self.path) as image:
-            width, height = image.size
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            width, height = image.size  # PIL itself turns TIFF files, and only those
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5 and image.format != "TIFF"
         return (height, width) if turned else (width, height)
 
     def load(self) -> Image.Image:
         """The picture as an RGB image, upright as its EXIF orientation says; 16 bit grey is scaled to 8."""
         with Image.open(self.path) as image:
-            if image.mode[0] in "IF":  # PIL would clip these, not scale them
-                return Image.fromarray(_eight_bit(np.asarray(image), self.path)).convert("RGB")
-            return ImageOps.exif_transpose(image).convert("RGB")
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode[0] in "IF":  # PIL would clip these, not scale them
+                return Image.fromarray(_eight_bit(np.asarray(upright), self.path)).convert("RGB")
+            return upright.convert("RGB")
 
     def load_mask(self) -> np.ndarray | None:
         """(h, w) bool; raises ValueError if the file is not binary or not of its picture's size."""
@@ -97,7 +99,7 @@ def open_category(where: str | os.PathLike[str]) -> Category:
     if isinstance(where, str) and where.startswith("toybox/"):
         return open_toybox(where.removeprefix("toybox/"))
     root = Path(where)
-    if not root.is_dir():
+    if not os.fspath(where) or not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder; give a category's folder, or an embedded one: toybox/washer")
     return _open_mvtec(root) if (root / "train").is_dir() else _open_plain(root)
 
@@ -109,7 +111,10 @@ def open_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     is not there, ValueError for a folder without pictures.
     """
     found: list[Sample] = []
-    for path in map(Path, [paths] if isinstance(paths, str | os.PathLike) else paths):
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if "" in given:
+        raise ValueError("one of the paths is empty text; name a file or a folder ('.' for this one)")
+    for path in map(Path, given):
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if _is_image(p) and not _set_apart(p.relative_to(path)))
             if not inside:
@@ -132,10 +137,11 @@ def hold_out(samples: Sequence[Sample], count: int) -> tuple[list[Sample], list[
 
 
 def check_masks(samples: Sequence[Sample]) -> None:
-    """Load every mask once, so that a bad one is refused before the long work starts."""
+    """Load every mask once, so that a bad one is refused before the long work starts; warns of one without a defect."""
     for sample in samples:
-        if sample.defect != GOOD:
-            sample.load_mask()
+        mask = None if sample.defect == GOOD else sample.load_mask()
+        if mask is not None and not mask.any():
+            warnings.warn(f"{sample.name}: its mask is all black: a defect without a region", stacklevel=2)
 
 
 def _open_mvtec(root: Path) -> Category:

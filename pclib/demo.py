@@ -94,6 +94,8 @@ def write_report(findings: Findings, folder: str | Path) -> Path:
     """Write a figure per found defect and an index.html that shows them all. Returns the page's path."""
     check_report_folder(folder)
     folder = make_folder(folder)
+    page = folder / "index.html"
+    _write(page, f"<!doctype html>{GENERATOR}<p>This report was not finished: run the command again.</p>")
     for stale in [*folder.glob("found-*.png"), folder / "good.png", folder / "scores.png"]:
         stale.unlink(missing_ok=True)
     scale = (0.0, 2 * findings.threshold)
@@ -110,10 +112,13 @@ def write_report(findings: Findings, folder: str | Path) -> Path:
         _save(plots.explanation(found, scale, findings.threshold), folder / name)
         heading = f"{sample.name}: score {plots.number(findings.scores.image[i])}, threshold {limit}"
         sections.append(_figure(name, plots.describe(found), heading))
-    page = folder / "index.html"
-    with replacing(page) as partial:
-        partial.write_text(_page(findings, sections, bool(calm)), encoding="utf-8")
+    _write(page, _page(findings, sections, bool(calm)))
     return page
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # file names may not be UTF-8
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -259,7 +259,8 @@ def _colour_bar(figure: Figure, axes: Axes | np.ndarray, shown: Axes, threshold:
 
 
 def _title(ax: Axes, text: str) -> None:
-    ax.set_title(text, parse_math=False)  # names may hold a $
+    text = text.encode("utf-8", "backslashreplace").decode()  # names may not be UTF-8,
+    ax.set_title(text, parse_math=False)  # and may hold a $
 
 
 def _kind(sample: Sample) -> str:

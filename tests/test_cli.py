@@ -94,6 +94,20 @@ def test_demo_leaves_other_peoples_files_alone(tmp_path, capsys):
     assert (tmp_path / "found-treasure.png").read_text() == "mine"
 
 
+def test_an_interrupted_demo_can_be_run_again(folder, tmp_path, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "demo"
+    with monkeypatch.context() as patch:
+        patch.setattr("pclib.plots.explanation", interrupted)
+        patch.setattr("pclib.plots.gallery", interrupted)
+        assert cli.main(["demo", str(folder), "--out", str(out), *QUICK]) == 130
+    assert "not finished" in (out / "index.html").read_text()
+    assert cli.main(["demo", str(folder), "--out", str(out), *QUICK]) == 0
+    assert "Defects found" in (out / "index.html").read_text()
+
+
 def test_maps_of_pictures_with_the_same_name_do_not_overwrite_each_other(folder, bank, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -145,6 +159,7 @@ def test_skip_bad_goes_on_and_reports(folder, bank, tmp_path, capsys):
         (["fit", "toybox/washer", "-o", "b.safetensors", "--hold-out", "2"], "--hold-out 2 is too few"),
         (["fit", "toybox/washer", "-o", "b.safetensors", "--false-alarms", "5"], "for 5 % write 0.05"),
         (["evaluate", "toybox/washer", "--device", "abacus"], "device 'abacus' cannot be used"),
+        (["score", "b.safetensors", ""], "one of the paths is empty text"),
         (["demo", "toybox/washr"], "no embedded category 'washr'; there is washer"),
     ],
 )
@@ -159,7 +174,7 @@ def test_refused_input_ends_with_one_clear_line_and_no_file(tmp_path, monkeypatc
 def test_an_output_folder_that_cannot_be_written_to_is_refused_before_the_work(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert cli.main(["demo", "--out", str(tmp_path / "file" / "demo")]) == 1
-    assert "no such folder to write to" in capsys.readouterr().err
+    assert "a file, where a folder to write to is wanted" in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_with_130_and_leaves_nothing(folder, tmp_path, monkeypatch, capsys):

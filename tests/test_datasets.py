@@ -72,8 +72,17 @@ def test_a_photograph_is_turned_as_its_camera_says(tmp_path):
         exif = image.getexif()
         exif[0x0112] = 6  # a quarter turn
         image.save(path, exif=exif)
-    (sample,) = open_category(tmp_path).train
-    assert sample.size == sample.load().size == (60, 80)
+        image.save(tmp_path / "b.tif", exif=exif)
+    deep = Image.fromarray(np.full((60, 80), 200 * 256, dtype=np.uint16))
+    deep.save(tmp_path / "c.png", exif=exif)
+    for sample in open_category(tmp_path).train:
+        assert sample.size == sample.load().size == (60, 80)
+
+
+def test_a_mask_without_a_defect_is_warned_of(mvtec):
+    Image.new("L", (80, 60)).save(mvtec / "ground_truth/broken/001_mask.png")
+    with pytest.warns(UserWarning, match=r"test/broken/001\.png: its mask is all black"):
+        check_masks(open_category(mvtec).test)
 
 
 @pytest.mark.parametrize(
