@@ -126,12 +126,17 @@ def known_names() -> list[str]:
     return [*LITE, *(name for name in classifiers if hasattr(models.get_model_weights(name), "IMAGENET1K_V1"))]
 
 
+def torchvision_cache() -> Path:
+    """Where torchvision keeps the weights that it has downloaded."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
 def find_weights(file_name: str) -> Path | None:
     """A weight file, looked for in $PCLIB_WEIGHTS, then in torchvision's cache; None if it is in neither.
 
     Raises ValueError if the file's SHA-256 does not begin with the eight digits in its name.
     """
-    places = [*weight_places(), Path(torch.hub.get_dir()) / "checkpoints"]
+    places = [*weight_places(), torchvision_cache()]
     for place in places:
         path = place if place.name == file_name else place / file_name
         if path.is_file():
@@ -175,7 +180,7 @@ def _imagenet_weights(name: str, network: nn.Module) -> Mapping[str, torch.Tenso
     if path is None:
         raise FileNotFoundError(
             f"ImageNet weights of {name} not found: put {file_name} (from {url}) into a folder named by PCLIB_WEIGHTS "
-            f"or into {Path(torch.hub.get_dir()) / 'checkpoints'}, or use the embedded backbone {LITE[0]!r}"
+            f"or into {torchvision_cache()}, or use the embedded backbone {LITE[0]!r}"
         )
     return torch.load(path, map_location="cpu", weights_only=True)
 

@@ -75,7 +75,7 @@ def find_defects(where: str, detector: PatchCore | None = None, *, skip_bad: boo
     if not held_out:
         raise ValueError(f"{where}: {len(train)} good pictures are too few to hold some out; give 3 or more")
     false_alarms = max(FALSE_ALARMS, 1 / (len(held_out) + 1))
-    detector.fit(fitted, skip_bad=skip_bad).calibrate(held_out, false_alarms)
+    detector.fit(fitted).calibrate(held_out, false_alarms)
     scores = detector.score(tested)
     return Findings(category, detector, scores, evaluate(scores), len(fitted), len(held_out), false_alarms)
 

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import NamedTuple
 
 from pclib.profile import data_folder, weight_places
@@ -68,9 +67,7 @@ def _libraries() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
-    import torch
-
-    from pclib.backbones import find_weights, load_backbone
+    from pclib.backbones import find_weights, load_backbone, torchvision_cache
 
     try:
         detail = f"loaded, {load_backbone('tf_efficientnet_lite0').digest[:8]}"
@@ -88,12 +85,11 @@ def _weights() -> Iterator[Finding]:
         except ValueError as error:
             yield Finding(name, False, str(error))
             continue
-        cache = Path(torch.hub.get_dir()) / "checkpoints"
         places = ", ".join(map(str, weight_places())) or "PCLIB_WEIGHTS (unset)"
         yield Finding(
             name,
             path is not None,
-            str(path or f"for the paper's numbers: put {file_name} into {places} or {cache}"),
+            str(path or f"for the paper's numbers: put {file_name} into {places} or {torchvision_cache()}"),
         )
 
 
