@@ -4,7 +4,7 @@ BIN := .venv/bin
 CATEGORY ?= toybox/washer
 SHELL := /bin/bash
 
-.PHONY: help setup demo test lint unit whole notebooks check-notebooks lab bench clean
+.PHONY: help setup demo test lint unit whole notebooks check-notebooks cards lab bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -39,6 +39,10 @@ check-notebooks: setup  ## run the notebooks and compare what they print with wh
 
 notebooks: setup  ## run all notebooks top to bottom and store their outputs, normalised
 	$(BIN)/python notebooks/build.py
+
+cards: setup  ## write data/toybox.md, the data cards of the embedded categories, and their catalogue
+	$(BIN)/python -m pclib.toybox.cards > data/toybox.partial && mv data/toybox.partial data/toybox.md
+	$(BIN)/pclib toybox catalogue docs/toybox.jpg
 
 lab: setup  ## open JupyterLab on the first notebook
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb

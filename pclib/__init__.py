@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pclib.metrics import evaluate
     from pclib.patchcore import PatchCore
     from pclib.samples import Category, Sample
+    from pclib.toybox import Toybox
 
 __version__ = "0.1.0"
 
@@ -32,13 +33,14 @@ _NAMES = {
     "PatchCore": "patchcore",
     "Sample": "samples",
     "Scores": "detector",
+    "Toybox": "toybox",
     "evaluate": "metrics",
     "load_backbone": "backbones",
     "open_category": "datasets",
     "open_images": "datasets",
 }
 _MODULES = (
-    *("samples", "framing", "toybox", "datasets", "backbones", "patches", "coreset", "neighbors"),
+    *("samples", "framing", "toybox", "datasets", "export", "backbones", "patches", "coreset", "neighbors"),
     *("scoring", "detector", "patchcore", "metrics", "plots", "demo"),
 )
 
@@ -48,6 +50,7 @@ __all__ = [
     "PatchCore",
     "Sample",
     "Scores",
+    "Toybox",
     "evaluate",
     "load_backbone",
     "open_category",

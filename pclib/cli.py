@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pclib import __version__
 
@@ -29,6 +29,7 @@ EXAMPLES = """examples:
   pclib fit good_pictures/ -o bank.safetensors  learn from a folder of good pictures
   pclib score bank.safetensors new/ --csv scores.csv --maps maps/
   pclib evaluate path/to/mvtec/bottle           image AUROC, pixel AUROC and PRO of a category
+  pclib toybox export pictures/                 the embedded categories as files, in MVTec AD's layout
   pclib doctor                                  what is installed, what is missing, what to do
 """
 
@@ -93,6 +94,17 @@ def _parser() -> argparse.ArgumentParser:
     _method_options(evaluate)
     _skip_option(evaluate)
 
+    toybox = commands.add_parser("toybox", help="the embedded categories: list them, or write them as files")
+    inside = toybox.add_subparsers(required=True, metavar="COMMAND")
+    _command(inside, "list", _list_toybox, "name the embedded categories and their defects")
+    catalogue = _command(inside, "catalogue", _catalogue, "draw good and defective pictures of every embedded category")
+    catalogue.add_argument("file", help="PNG or JPEG file to write")
+    export = _command(inside, "export", _export_toybox, "write embedded categories as files in MVTec AD's layout")
+    export.add_argument("folder", help="folder to write, one folder per category inside")
+    export.add_argument("--category", nargs="+", metavar="NAME", help="only these [all]")
+    export.add_argument("--force", action="store_true", help="replace a folder that is not empty")
+    _toybox_options(export)
+
     _command(commands, "doctor", _doctor, "say what is installed and what to do about the rest")
     return parser
 
@@ -117,6 +129,18 @@ def _method_options(command: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=int, default=0, help="[%(default)s]")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda [%(default)s]")
     group.add_argument("--precision", default="float32", choices=("float32", "bfloat16"), help="[%(default)s]")
+
+
+def _toybox_options(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("pictures")
+    group.add_argument("--train", type=int, default=60, help="good pictures to train on [%(default)s]")
+    group.add_argument("--good", type=int, default=20, help="good pictures to test on [%(default)s]")
+    group.add_argument("--defective", type=int, default=32, help="defective pictures to test on [%(default)s]")
+    group.add_argument("--size", type=int, default=256, help="pixels a side [%(default)s]")
+    group.add_argument("--seed", type=int, default=0, help="[%(default)s]")
+    group.add_argument(
+        "--knobs", nargs="+", default=[], metavar="NAME=VALUE", help="e.g. contrast=0.5; pclib toybox list names them"
+    )
 
 
 def _skip_option(command: argparse.ArgumentParser) -> None:
@@ -255,6 +279,55 @@ def _evaluate(options: argparse.Namespace) -> None:
     print(category)
     detector.fit(category.train, skip_bad=options.skip_bad)
     print(evaluate(detector.score(tested)))
+
+
+def _list_toybox(options: argparse.Namespace) -> None:
+    from pclib.toybox import CATEGORIES
+    from pclib.toybox.knobs import Knobs
+
+    for name, recipe in CATEGORIES.items():
+        print(f"{name:<13} {recipe.title}: {', '.join(recipe.defects)}")
+    print("\nknobs:")
+    for name, (low, high) in Knobs.ranges().items():
+        print(f"{name:<13} {Knobs.meanings()[name]}; {low:g} to {high:g}, by default {getattr(Knobs(), name):g}")
+
+
+def _catalogue(options: argparse.Namespace) -> None:
+    from pclib import plots
+    from pclib._files import check_target, replacing
+    from pclib.toybox import NAMES, Toybox
+
+    kinds: dict[str, Literal["png", "jpeg"]] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
+    kind = kinds.get(Path(options.file).suffix.lower())
+    if kind is None:
+        raise ValueError(f"{options.file}: name a file that ends in .png or .jpg")
+    check_target(options.file)
+    drawn = plots.with_alt(plots.catalogue([Toybox(name) for name in NAMES]), alt="", dpi=100, kind=kind)
+    with replacing(options.file) as partial:
+        partial.write_bytes(drawn.data)
+
+
+def _export_toybox(options: argparse.Namespace) -> None:
+    from pclib.export import export
+    from pclib.toybox import NAMES, Toybox
+
+    asked: dict[str, Any] = {name: getattr(options, name) for name in ("train", "good", "defective", "size", "seed")}
+    asked |= dict(map(_setting, options.knobs))
+    categories = [Toybox(name, **asked) for name in options.category or NAMES]
+    aside = export(categories, options.folder, force=options.force)
+    if aside:
+        print(f"what was in {options.folder} is now in {aside}")
+    for category in categories:
+        print(f"{options.folder}: {category!r}")
+
+
+def _setting(text: str) -> tuple[str, float]:
+    """A knob's name and value, from NAME=VALUE."""
+    name, _, value = text.partition("=")
+    try:
+        return name.replace("-", "_"), float(value)
+    except ValueError as error:
+        raise ValueError(f"--knobs {text}: give NAME=VALUE, such as contrast=0.5") from error
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ from PIL import ExifTags, Image, ImageOps
 from pclib._checks import some
 from pclib.framing import UNREADABLE
 from pclib.samples import GOOD, Category, Sample
-from pclib.toybox import open_toybox
+from pclib.toybox import Toybox
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 MASKS = "ground_truth"
@@ -97,7 +97,7 @@ def open_category(where: str | os.PathLike[str]) -> Category:
     or only some of the pictures of a defect have masks.
     """
     if isinstance(where, str) and where.startswith("toybox/"):
-        return open_toybox(where.removeprefix("toybox/"))
+        return Toybox(where.removeprefix("toybox/"))
     root = Path(where)
     if not os.fspath(where) or not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder; give a category's folder, or an embedded one: toybox/washer")

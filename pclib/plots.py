@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -22,10 +22,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 from PIL import Image
+from scipy.ndimage import binary_dilation
 
 from pclib.detector import Explanation, Neighbor, Scores
 from pclib.framing import Box, Framing
-from pclib.samples import GOOD, Sample
+from pclib.samples import GOOD, Category, Sample
 
 MAP_COLOURS = "magma"  # even steps in lightness: reads the same in grey and for colour-blind eyes
 OUTLINE, MARK = "#00c2ff", "#ffb000"
@@ -54,12 +55,15 @@ def map_range(scores: Scores) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def show_image(sample: Sample, framing: Framing, ax: Axes, mask: bool = True) -> None:
-    """The framed picture, its defect outlined if its mask is known."""
+def show_image(sample: Sample, framing: Framing, ax: Axes, mask: bool = True, margin: int = 0) -> None:
+    """The framed picture, its defect outlined if its mask is known, `margin` pixels outside of it."""
     ax.imshow(framing.image(sample.load()))
     known = sample.load_mask() if mask else None
     if known is not None and sample.defect != GOOD:
-        ax.contour(framing.mask(known), levels=[0.5], colors=OUTLINE, linewidths=1.2)
+        outlined = framing.mask(known)
+        if margin:
+            outlined = binary_dilation(outlined, iterations=margin)
+        ax.contour(outlined, levels=[0.5], colors=OUTLINE, linewidths=1.2)
     _bare(ax)
 
 
@@ -83,6 +87,29 @@ def contact_sheet(samples: Sequence[Sample], framing: Framing, columns: int = 6,
         for ax, sample in zip(axes.flat, samples, strict=False):
             show_image(sample, framing, ax, mask)
             _title(ax, _kind(sample))
+    return figure
+
+
+def catalogue(categories: Sequence[Category], columns: int = 9) -> Figure:
+    """One row per category: good training pictures, then the first picture of each kind of defect, outlined."""
+    with style():
+        figure, axes = plt.subplots(
+            len(categories),
+            columns,
+            figsize=(1.55 * columns, 1.78 * len(categories)),
+            squeeze=False,
+            layout="constrained",
+        )
+        for ax in axes.flat:
+            ax.set_axis_off()
+        for row, category in zip(axes, categories, strict=True):
+            bad = [next(s for s in category.test if s.defect == kind) for kind in category.defects]
+            good = category.train[: max(1, columns - len(bad))]
+            for ax, sample in zip(row, [*good, *bad], strict=False):
+                show_image(sample, Framing(None, min(sample.size)), ax, margin=5)
+                _title(ax, _kind(sample))
+            row[0].set_title("")  # the category's name stands where the others say "good"
+            row[0].set_title(category.name.rsplit("/", 1)[-1], fontweight="bold", loc="left")
     return figure
 
 
@@ -171,29 +198,30 @@ def explanation(found: Explanation, scale: tuple[float, float], threshold: float
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A figure as notebooks show it: a small PNG with its alt text, which also stands in for it as plain text.
+    """A figure as notebooks show it: a small image with its alt text, which also stands in for it as plain text.
 
     As HTML, because notebook viewers give images of their own no alt text, whatever the metadata say.
     """
 
-    png: bytes = field(repr=False)
+    data: bytes = field(repr=False)
+    kind: Literal["png", "jpeg"]
     alt: str
 
     def __repr__(self) -> str:
         return f"[figure: {self.alt}]"
 
     def _repr_html_(self) -> str:
-        data = base64.b64encode(self.png).decode()
-        return f'<img src="data:image/png;base64,{data}" alt="{html.escape(self.alt, quote=True)}">'
+        data = base64.b64encode(self.data).decode()
+        return f'<img src="data:image/{self.kind};base64,{data}" alt="{html.escape(self.alt, quote=True)}">'
 
 
-def with_alt(figure: Figure, alt: str, dpi: int = 80) -> Picture:
-    """The figure as a small PNG, and closed. `alt` says what there is to see."""
+def with_alt(figure: Figure, alt: str, dpi: int = 80, kind: Literal["png", "jpeg"] = "png") -> Picture:
+    """The figure as a small image, and closed. `alt` says what there is to see; "jpeg" is for many photographs."""
     drawn, small = io.BytesIO(), io.BytesIO()
     save_png(figure, drawn, dpi)
-    with Image.open(drawn) as image:
-        image.convert("RGB").save(small, "PNG", optimize=True)  # a palette would distort the colour scale
-    return Picture(small.getvalue(), alt)
+    with Image.open(drawn) as image:  # without a palette, which would distort the colour scale
+        image.convert("RGB").save(small, kind, optimize=True, quality=85)
+    return Picture(small.getvalue(), kind, alt)
 
 
 def save_png(figure: Figure, target: Path | BinaryIO, dpi: int = 110) -> None:

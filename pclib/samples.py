@@ -57,7 +57,11 @@ class Category:
         """Names of the kinds of defect among the test samples, sorted."""
         return sorted({s.defect for s in self.test if s.defect not in (None, GOOD)})
 
-    def __repr__(self) -> str:
+    def contents(self) -> str:
+        """How many samples there are of each kind, in words."""
         kinds = {kind: sum(s.defect == kind for s in self.test) for kind in (GOOD, *self.defects)}
         tested = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-        return f"Category({self.name!r}: {len(self.train)} to train on; to test: {tested or 'none'})"
+        return f"{len(self.train)} to train on; to test: {tested or 'none'}"
+
+    def __repr__(self) -> str:
+        return f"Category({self.name!r}: {self.contents()})"

@@ -16,7 +16,7 @@ warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
 from pclib.patchcore import PatchCore  # noqa: E402
 from pclib.samples import Category  # noqa: E402
-from pclib.toybox import open_toybox  # noqa: E402
+from pclib.toybox import Toybox  # noqa: E402
 
 # No deadline: machines are noisy. In continuous integration the same examples every time; elsewhere new ones.
 settings.register_profile("pclib", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -50,7 +50,7 @@ def real() -> Path:
 
 @pytest.fixture(scope="session")
 def washers() -> Category:
-    return open_toybox("washer", train=16, good=6, defective=8, size=128)
+    return Toybox("washer", train=16, good=6, defective=8, size=128)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pclib import _torchvision, cli, profile
 from pclib.backbones import find_weights
-from pclib.toybox import open_toybox
+from pclib.toybox import Toybox
 
 QUICK = ["--resize", "128", "--crop", "112"]
 
@@ -21,7 +21,7 @@ QUICK = ["--resize", "128", "--crop", "112"]
 def folder(tmp_path_factory):
     """A category in MVTec AD layout on disk, drawn by the toybox."""
     root = tmp_path_factory.mktemp("data") / "washer"
-    category = open_toybox("washer", train=25, good=3, defective=4, size=128)
+    category = Toybox("washer", train=25, good=3, defective=4, size=128)
     for sample in [*category.train, *category.test]:
         path = root / sample.name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from pclib.datasets import FileSample
 from pclib.detector import Scores
 from pclib.framing import Framing
 from pclib.metrics import auroc, auroc_interval, count_regions, evaluate, pixel_auroc, pro
-from pclib.toybox import open_toybox
+from pclib.toybox import Toybox
 
 few_scores = st.sampled_from([-2.0, -0.0, 0.0, 0.5, 0.5000001, 1.0, 40.0])  # many ties, signed zeros, a near tie
 
@@ -141,7 +141,7 @@ def test_without_masks_the_image_metrics_stand_and_the_pixel_metrics_say_why(was
 
 
 def test_evaluation_says_why_a_metric_is_undefined():
-    samples = open_toybox("washer", train=1, good=2, defective=0, size=64).test
+    samples = Toybox("washer", train=1, good=2, defective=0, size=64).test
     scores = Scores(np.array([1.0, 2.0]), np.zeros((2, 32, 32)), samples, Framing(48, 32))
     found = evaluate(scores)
     assert (found.n_good, found.n_anomalous, found.n_regions) == (2, 0, 0)

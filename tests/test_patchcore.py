@@ -16,7 +16,7 @@ from pclib.framing import Box, Framing
 from pclib.patchcore import PatchCore
 from pclib.patches import embed
 from pclib.scoring import anomaly_map, eq7_factor, image_scores, patch_scores
-from pclib.toybox import open_toybox
+from pclib.toybox import Toybox
 
 from .conftest import SMALL
 
@@ -28,7 +28,7 @@ def scores(fitted, washers):
 
 @pytest.mark.slow
 def test_defects_score_higher_than_good_pictures():
-    category = open_toybox("washer", train=30, good=10, defective=16)
+    category = Toybox("washer", train=30, good=10, defective=16)
     found = evaluate(PatchCore().fit(category.train).score(category.test))
     assert found.image_auroc > 0.95 and found.pixel_auroc > 0.98 and found.pro > 0.95
     assert (found.n_good, found.n_anomalous) == (10, 16)
@@ -138,7 +138,7 @@ def test_boxes_are_neighbourhoods_and_what_the_layers_see(fitted, washers):
 
 
 def test_calibrating_sets_a_threshold_from_held_out_pictures(fitted, washers):
-    held_out = open_toybox("washer", train=9, size=128, seed=5).train
+    held_out = Toybox("washer", train=9, size=128, seed=5).train
     fitted.calibrate(held_out, false_alarms=0.1)
     assert fitted.threshold == fitted.score(held_out).image.max()
     with pytest.raises(ValueError, match="9 good images are too few"):
@@ -161,7 +161,7 @@ def test_a_saved_detector_scores_exactly_as_before(fitted, washers, scores, tmp_
     shown = PatchCore.load(tmp_path / "bank.safetensors", train=washers.train)
     assert shown.explain(washers.test[0]).neighbors[0].sample in washers.train
     with pytest.raises(ValueError, match="train differs from what the bank was made from"):
-        PatchCore.load(tmp_path / "bank.safetensors", train=open_toybox("washer", size=128, seed=9).train)
+        PatchCore.load(tmp_path / "bank.safetensors", train=Toybox("washer", size=128, seed=9).train)
     with pytest.raises(ValueError, match=r"train lacks pictures .* train/good/000\.png"):
         PatchCore.load(tmp_path / "bank.safetensors", train=washers.train[1:])
 
