@@ -35,7 +35,7 @@ whole: setup  ## whole runs; real categories, if they are at hand, against what 
 
 check-notebooks: setup  ## run the notebooks and compare what they print with what is stored
 	$(BIN)/python notebooks/build.py --check
-	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 120 notebooks
+	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
 
 notebooks: setup  ## run all notebooks top to bottom and store their outputs, normalised
 	$(BIN)/python notebooks/build.py

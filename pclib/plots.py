@@ -113,6 +113,23 @@ def catalogue(categories: Sequence[Category], columns: int = 9) -> Figure:
     return figure
 
 
+def tiles(
+    pictures: Sequence[Image.Image | np.ndarray], titles: Sequence[str], columns: int, side: float = 1.9
+) -> Figure:
+    """Pictures (h, w, 3) or grey (h, w), each under its title, row after row; grey from 0 (or False) to the largest."""
+    rows = -(-len(pictures) // columns)
+    with style():
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(side * columns, (side + 0.3) * rows), squeeze=False, layout="constrained"
+        )
+        for ax in axes.flat:
+            ax.set_axis_off()
+        for ax, picture, title in zip(axes.flat, pictures, titles, strict=False):
+            ax.imshow(picture, cmap="gray", vmin=0)
+            _title(ax, title)
+    return figure
+
+
 def defects(samples: Sequence[Sample], framing: Framing) -> Figure:
     """Defective pictures with their masks outlined, above close-ups that show the defects themselves.
 

@@ -128,7 +128,9 @@ def _lay(pill: Pill, colour: np.ndarray, covered: np.ndarray, down: np.ndarray, 
     """Draw one pill with its shadow into `colour`, and its outline into `covered`."""
     along = down * np.sin(pill.turn) + across * np.cos(pill.turn)
     aside = across * np.sin(pill.turn) - down * np.cos(pill.turn)
-    inside, shadow, surface = _tablet(along, aside) if pill.kind == "tablet" else _capsule(along, aside, pill.turn)
+    inside, shadow, surface = (
+        _tablet(along, aside) if pill.kind == "tablet" else _capsule(along, aside, pill.turn, size)
+    )
     colour -= colour * (0.35 * coverage(shadow, 7, size))[..., None]
     body = coverage(inside, size=size)
     colour += body[..., None] * (np.clip(pill.bright * surface, 0, 1) - colour)
@@ -143,14 +145,18 @@ def _tablet(along: np.ndarray, aside: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return radius - 0.088, radius - 0.098, shading[..., None] * WHITE
 
 
-def _capsule(along: np.ndarray, aside: np.ndarray, turn: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _capsule(along: np.ndarray, aside: np.ndarray, turn: float, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A capsule of two halves: signed distances to it and to its shadow, and its colour (h, w, 3)."""
     distance = np.hypot(np.maximum(np.abs(along) - 0.05, 0), aside)
     seam = np.clip(1.5 - np.abs(along) / 0.004, 0, 1)
     lit = 0.017 * np.sign(np.cos(turn) - np.sin(turn))  # the side towards the lamp, up and to the left
     sheen = np.exp(-((aside + lit) ** 2) / (2 * 0.008**2))
     shading = 1.04 - 0.42 * np.clip(distance / 0.051, 0, 1) ** 3 - 0.12 * seam + 0.18 * sheen
-    return distance - 0.051, distance - 0.061, shading[..., None] * np.where((along < 0)[..., None], RED, CREAM)
+    return (
+        distance - 0.051,
+        distance - 0.061,
+        shading[..., None] * (CREAM + coverage(along, size=size)[..., None] * (RED - CREAM)),
+    )
 
 
 def _with_pills(picture: Picture, pills: list[Pill]) -> Overlay:
@@ -184,7 +190,7 @@ def broken(picture: Picture, rng: np.random.Generator) -> Overlay:
     centre = _in_picture(scene, tablet.row + 0.085 * np.sin(direction), tablet.col + 0.085 * np.cos(direction))
     bite = coverage(blob(rng, picture.size, centre, picture.length(rng, 0.018, 0.034), 0.16))
     without = paint(replace(scene, pills=tuple(pill for pill in scene.pills if pill is not tablet)))[0]
-    return Overlay(bite * (picture.object > 0.5), 0.82 * without)
+    return Overlay(bite * (picture.object > 0.02), 0.82 * without)
 
 
 def speck(picture: Picture, rng: np.random.Generator) -> Overlay:

@@ -124,7 +124,7 @@ def clipped(picture: Picture, rng: np.random.Generator) -> Overlay:
     beyond = (radius - depth) - (down * np.sin(direction) + across * np.cos(direction))
     near = np.hypot(down, across) < 1.15 * radius
     tray = scene.cloth[..., None] * np.array([1.0, 0.97, 0.92]) * scene.light
-    return Overlay(coverage(beyond) * near * (picture.object > 0.5), 0.75 * tray)
+    return Overlay(coverage(beyond) * near * (picture.object > 0.02), 0.75 * tray)
 
 
 def hole(picture: Picture, rng: np.random.Generator) -> Overlay:
@@ -164,7 +164,7 @@ TRAY = Recipe(
         "hole": hole,
         "missing": missing,
         "one_too_many": one_too_many,
-        "scratch": flaws.scratch((0.12, 0.22), (0.007, 0.012), (0.35, 0.6)),
+        "scratch": flaws.scratch((0.12, 0.22), (0.007, 0.012), (0.25, 0.5)),
     },
     "which coins (sixteen in training, eight others in the test), their turn, place, scale and brightness; the light",
     logical=("missing", "one_too_many"),

@@ -121,13 +121,13 @@ def inclusion(radius: Range, stuff: Defect, margin: float = 0.12) -> Defect:
     def draw(picture: Picture, rng: np.random.Generator) -> Overlay:
         place, size = somewhere(picture, rng, margin), picture.length(rng, *radius)
         inside = blob(rng, picture.size, (place[0], place[1]), size, 0.2)
-        body = coverage(inside)
-        across = int(np.ceil(0.25 * size * picture.size))  # the shadow falls down and to the right
-        shadow = np.maximum(0.6 * np.roll(body, (across, across), (0, 1)) - body, 0)
-        round_ = np.clip(1 + inside / size, 0, 1)  # 0 in the middle, 1 at the edge
-        colour = stuff(picture, rng).colour * (1.1 - 0.45 * round_[..., None] ** 3)
-        alpha = np.where(body > 0, body, shadow)
-        return Overlay(alpha, np.where(body[..., None] > 0, colour, 0.25 * picture.colour))
+        body = coverage(inside)[..., None]
+        aside = int(np.ceil(0.2 * size * picture.size))  # the shadow falls down and to the right
+        shadow = coverage(np.roll(inside, (aside, aside), (0, 1)), blur=0.4 * size * picture.size)[..., None]
+        towards_edge = np.clip(1 + inside / size, 0, 1)[..., None]  # 0 in the middle
+        foreign = stuff(picture, rng).colour * (1.1 - 0.45 * towards_edge**3)
+        ground = picture.colour * (1 - 0.65 * shadow)
+        return Overlay((np.maximum(body, shadow)[..., 0] > 0.1).astype(np.float64), ground + body * (foreign - ground))
 
     return draw
 

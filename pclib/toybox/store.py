@@ -42,7 +42,7 @@ def write(folder: Path, key: str, picture: np.ndarray, mask: np.ndarray) -> None
     make_folder(folder)
     alpha = np.where(mask, 0, 255).astype(np.uint8)
     with replacing(_path(folder, key)) as partial:
-        Image.fromarray(np.dstack([picture, alpha])).save(partial)
+        Image.fromarray(np.dstack([picture, alpha])).save(partial, compress_level=1)  # to be quick, not small
 
 
 def _path(folder: Path, key: str) -> Path:

@@ -111,7 +111,7 @@ def chip(picture: Picture, rng: np.random.Generator) -> Overlay:
     edge, angle = (scene.outer, scene.inner)[int(rng.integers(2))], rng.uniform(0, 2 * np.pi)
     centre = scene.row + edge * np.sin(angle), scene.col + edge * np.cos(angle)
     bite = coverage(blob(rng, picture.size, centre, picture.length(rng, 0.01, 0.04), 0.16))
-    return Overlay(bite * (picture.object > 0.5), scene.behind)
+    return Overlay(bite * (picture.object > 0.02), scene.behind)
 
 
 def stain(picture: Picture, rng: np.random.Generator) -> Overlay:
