@@ -47,8 +47,9 @@ cards: setup  ## write data/toybox.md, the data cards of the embedded categories
 lab: setup  ## open JupyterLab on the first notebook
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
-bench: setup  ## measure on real categories: REAL=folder of category folders
-	$(BIN)/python benchmarks/real.py $(REAL)
+bench: setup  ## time pclib beside its peers (as far as they are installed); REAL=folder of real categories to add those
+	$(BIN)/python benchmarks/metrics.py
+	$(if $(REAL),$(BIN)/python benchmarks/real.py $(REAL))
 
 clean:  ## remove what make made
 	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

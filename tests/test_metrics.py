@@ -22,6 +22,7 @@ from pclib.metrics import (
     Undefined,
     auroc,
     auroc_interval,
+    auroc_interval_at,
     average_precision,
     bootstrap,
     compare_auroc,
@@ -280,6 +281,13 @@ def test_a_perfect_ranking_of_a_few_images_does_not_prove_perfection():
     assert auroc_interval(labels, scores, method="bootstrap") == (1, 1)
 
 
+def test_a_published_value_gets_the_interval_that_its_images_leave_open():
+    labels, scores = np.repeat([0, 1], [20, 63]), np.arange(83)
+    assert auroc_interval_at(1.0, 20, 63) == pytest.approx(auroc_interval(labels, scores), abs=1e-12)
+    few, many = (np.ptp(auroc_interval_at(0.98, n, 3 * n)) for n in (20, 80))
+    assert 1.5 * many < few
+
+
 @given(
     st.integers(1, 12),
     st.integers(1, 12),
@@ -419,6 +427,8 @@ def test_the_permutation_test_keeps_its_promise_near_a_perfect_score():
             lambda: auroc_interval([0, 1], [1.0, 2.0], level=95),
             r"level must lie in \(0, 1\), got 95; for 95 % write 0.95",
         ),
+        (lambda: auroc_interval_at(98.2, 20, 63), r"value must lie in \[0, 1\], got 98.2; for 98 % write 0.98"),
+        (lambda: auroc_interval_at(0.98, 0, 63), "n_good must be a whole number of at least 1, got 0"),
         (lambda: auroc_interval([0, 1], [1.0, 2.0], method="wald"), "method must be one of 'adaptive', 'score'"),
         (lambda: auroc_interval([0, 1], [1.0, 2.0], method="delong"), "at least 2 images of each class, got 1 good"),
         (lambda: compare_auroc([0, 1], [1, 2], [2, 1], method="delong"), "at least 2 images of each class, got 1 good"),

@@ -8,7 +8,7 @@ Arrays only, no torch. Truth comes before score, as in scikit-learn: labels (n,)
 from pclib._checks import Undefined
 from pclib.metrics.comparison import Comparison, compare_auroc, compare_pixels
 from pclib.metrics.evaluation import DefectType, Evaluation, evaluate
-from pclib.metrics.intervals import PixelIntervals, auroc_interval, pixel_intervals
+from pclib.metrics.intervals import PixelIntervals, auroc_interval, auroc_interval_at, pixel_intervals
 from pclib.metrics.pixels import (
     PixelMetrics,
     official_pro,
@@ -32,6 +32,7 @@ __all__ = [
     "Undefined",
     "auroc",
     "auroc_interval",
+    "auroc_interval_at",
     "average_precision",
     "compare_auroc",
     "compare_pixels",

@@ -64,12 +64,12 @@ def binary(argument: str, values: np.ndarray) -> np.ndarray:
 
 
 def _check_finite(argument: str, values: np.ndarray) -> None:
-    count, first = 0, 0
-    for i, image in enumerate(values):  # image by image: a mask of all of them would be as large as the masks
-        wrong = np.size(image) - int(np.count_nonzero(np.isfinite(image)))
-        first = i if wrong and not count else first
-        count += wrong
-    if count:
+    if values.ndim == 1:
+        wrong = ~np.isfinite(values)
+    else:  # map by map, because a mask of them all would be as large as the masks
+        wrong = np.array([anomaly_map.size - np.count_nonzero(np.isfinite(anomaly_map)) for anomaly_map in values])
+    if wrong.any():
+        count, first = wrong.sum(), np.flatnonzero(wrong)[0]
         raise ValueError(
             f"{argument} hold {count} NaN or infinite values, the first in image {first}; they come from a method that "
             "failed there, so no rank can be given to them"

@@ -12,7 +12,7 @@ import numpy as np
 
 from pclib._checks import at_least
 from pclib.metrics.placement import step_areas
-from pclib.metrics.regions import find_regions, has_defect
+from pclib.metrics.regions import find_regions
 
 SLICE = 4096  # anomalous pixels worked on at a time
 
@@ -46,20 +46,19 @@ def replicate(masks: np.ndarray, maps: np.ndarray, drawn: np.ndarray, max_fpr: f
     weights, limit = drawn.astype(np.float32), (max_fpr * n_normal)[:, None].astype(np.float32)
     overlap = np.zeros(len(drawn))  # the numerator of PRO
     pairs = np.zeros((len(masks), len(masks)))  # i, j: (normal of i above anomalous of j, ties one half), summed
-    shares = 1 / regions.size[regions.of_pixel]
-    start = 0
-    for j in np.flatnonzero(has_defect(masks)):
-        scores = maps[j][masks[j]]
-        share = shares[start : start + len(scores)].astype(np.float32)
-        start += len(scores)
-        order = np.argsort(scores)
-        for piece in np.array_split(order, -(-len(order) // SLICE)):
-            above, at_or_above = _counts(normal, scores[piece])
-            pairs[:, j] += (above.sum(axis=1) + at_or_above.sum(axis=1)) / 2
-            summed = weights @ above.astype(np.float32)
-            tied = above is not at_or_above
-            areas = step_areas(summed, weights @ at_or_above.astype(np.float32) if tied else summed, limit)
-            overlap += drawn[:, j] * (areas @ share[piece])
+    scores, image = maps[masks], regions.image[regions.of_pixel]
+    order = np.lexsort((scores, image))
+    share = (1 / regions.size[regions.of_pixel]).astype(np.float32)
+    for piece in np.array_split(order, -(-len(order) // SLICE)):
+        above, at_or_above = _counts(normal, scores[piece])
+        first = np.flatnonzero(np.diff(image[piece], prepend=-1))  # pixels at which an image begins
+        ahead = np.add.reduceat(above, first, axis=1) + np.add.reduceat(at_or_above, first, axis=1)
+        pairs[:, image[piece[first]]] += ahead / 2
+        summed = weights @ above.astype(np.float32)
+        tied = above is not at_or_above
+        areas = step_areas(summed, weights @ at_or_above.astype(np.float32) if tied else summed, limit)
+        of_image = np.add.reduceat(areas * share[piece], first, axis=1)
+        overlap += (of_image * weights[:, image[piece[first]]]).sum(axis=1)
     n_anomalous = drawn @ masks.sum(axis=(1, 2))
     n_regions = drawn @ np.bincount(regions.image, minlength=len(masks))
     swapped = ((drawn @ pairs) * drawn).sum(axis=1)

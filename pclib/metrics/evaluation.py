@@ -35,7 +35,7 @@ class DefectType:
     pro: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """The three metrics of the tables, in [0, 1], with their intervals, and what they rest on.
 
@@ -57,7 +57,7 @@ class Evaluation:
     methods: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         tables = [_as_text(rows) for rows in (self._metrics(), self._defects()) if rows]
         return "\n\n".join([self._counts(), *tables])
 

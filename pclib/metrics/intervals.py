@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import expit, logit, owens_t
-from scipy.stats import norm, rankdata, t
+from scipy.special import expit, logit, ndtri, owens_t, stdtrit
+from scipy.stats import rankdata
 
-from pclib._checks import Undefined, one_of
+from pclib._checks import Undefined, at_least, one_of
 from pclib.metrics._inputs import fraction, labels_and_scores, masks_and_maps
 from pclib.metrics.bootstrap import draws, replicate
 from pclib.metrics.pixels import pixel_metrics
@@ -50,7 +50,7 @@ def auroc_interval(
     one_of("method", method, IMAGE_METHODS)
     fraction("level", level, open_end=True)
     labels, scores = labels_and_scores(labels, scores)
-    observed, z = auroc(labels, scores), float(norm.ppf((1 + level) / 2))
+    observed, z = auroc(labels, scores), float(ndtri((1 + level) / 2))
     anomalous = int(labels.sum())
     good = len(labels) - anomalous
     if method == "score":
@@ -70,6 +70,20 @@ def auroc_interval(
     if observed in (0, 1):
         raise Undefined(f"undefined: the logit of an AUROC of {observed:g} is infinite; take method='adaptive'")
     return _logit_interval(observed, half)
+
+
+def auroc_interval_at(value: float, n_good: int, n_anomalous: int, level: float = 0.95) -> tuple[float, float]:
+    """An interval for a published AUROC of which only the value and the numbers of images are known.
+
+    As `auroc_interval` by default, but for what the scores would add. Raises ValueError for a value outside [0, 1] (for
+    98 % write 0.98), fewer than one image of a class, or a level outside (0, 1).
+    """
+    if not 0 <= value <= 1:
+        raise ValueError(f"value must lie in [0, 1], got {value}; for 98 % write 0.98")
+    at_least("n_good", n_good, 1)
+    at_least("n_anomalous", n_anomalous, 1)
+    z = float(ndtri((1 + fraction("level", level, open_end=True)) / 2))
+    return _not_contradicted(value, z, lambda a: _either_variance(a, n_good, n_anomalous))
 
 
 class PixelIntervals(NamedTuple):
@@ -157,7 +171,7 @@ def hanley_mcneil_variance(a: float, good: int, anomalous: int) -> float:
 
 def binormal_variance(a: float, good: int, anomalous: int) -> float:
     """Variance of an AUROC whose true value is a, for normal scores with one standard deviation."""
-    return _variance(a, a - 2 * float(owens_t(norm.ppf(a), 1 / np.sqrt(3))), good, anomalous)
+    return _variance(a, a - 2 * float(owens_t(ndtri(a), 1 / np.sqrt(3))), good, anomalous)
 
 
 def _variance(a: float, both: float, good: int, anomalous: int) -> float:
@@ -191,7 +205,7 @@ def _over_images(
     if method == "percentile" or not 0 < observed < 1:
         low, high = np.quantile(found, _tails(level))
         return (float(low), float(high)), "percentiles over resampled images"
-    half = float(t.ppf((1 + level) / 2, max(n - 1, 1))) * float(found.std())
+    half = float(stdtrit(max(n - 1, 1), (1 + level) / 2)) * float(found.std())
     return _logit_interval(observed, half), "spread over resampled images, on the logit scale"
 
 
