@@ -69,8 +69,10 @@ def pro(
 def official_pro(masks: np.ndarray, maps: np.ndarray, max_fpr: float = 0.3) -> float:
     """PRO as the results published in the official repository seem to have been computed (column `anomaly_pro`).
 
-    The routine itself was never published. The table fits one that gives each defective image the same weight and
-    counts false positives in that image alone. Not to be compared with `pro`. Arguments and errors as there.
+    The routine was never published. Its numbers show that each defective image has the same weight and that good images
+    have no part in the false positive rate; whether that is counted image by image, as here, or over all defective
+    images together (`fpr_images="anomalous"`), they do not show. Not to be compared with `pro`. Arguments and errors as
+    there.
     """
     return pro(masks, maps, max_fpr, average="image", fpr_images="own")
 
