@@ -363,7 +363,24 @@ def test_perfect_maps_of_a_few_images_do_not_prove_perfection():
     masks, _ = random_set()
     found = pixel_intervals(masks, masks.astype(np.float32), replicates=50)
     assert found.pro == found.pixel_auroc == (pytest.approx(0.025 ** (1 / 6)), 1)
-    assert found.methods[0] == "no replicate below 1: 6 perfect images"
+    assert found.methods[0] == "no replicate differs: what 6 defective images leave open"
+
+
+def test_one_defective_image_leaves_nearly_everything_open():
+    masks, maps = np.zeros((1, 4, 4), dtype=bool), np.arange(16.0).reshape(1, 4, 4)
+    masks[0, 2, 2] = True
+    low, high = pixel_intervals(masks, maps, replicates=5).pixel_auroc
+    assert low < 0.05 and high > 0.95
+
+
+def test_large_whole_numbers_are_ranked_exactly():
+    labels, scores = np.array([0, 1, 0]), np.array([2**53, 2**53 + 1, 0])
+    assert auroc(labels, scores) == average_precision(labels, scores) == f1_max(labels, scores).f1 == 1
+
+
+def test_maps_of_the_other_byte_order_give_the_same():
+    masks, maps = random_set()
+    assert pro(masks, maps.astype(maps.dtype.newbyteorder())) == pro(masks, maps)
 
 
 def test_comparing_a_method_with_itself_finds_nothing():
@@ -427,6 +444,13 @@ def test_the_permutation_test_keeps_its_promise_near_a_perfect_score():
             lambda: auroc_interval([0, 1], [1.0, 2.0], level=95),
             r"level must lie in \(0, 1\), got 95; for 95 % write 0.95",
         ),
+        (lambda: auroc([0, 1], ["low", "high"]), "scores must be real numbers, got <U4"),
+        (lambda: auroc(["good", "bad"], [1, 2]), "labels must be binary .0 and 1., found values such as bad, good"),
+        (lambda: pro(np.eye(2)[None], np.eye(2)[None], None), r"max_fpr must lie in \(0, 1\], got None"),
+        (lambda: pixel_roc(np.eye(2)[None], np.eye(2)[None], points=0), "points must be a whole number of at least 1"),
+        (lambda: compare_auroc([0, 1], [1, 2], [2, 1], replicates=2.5), "replicates must be a whole number"),
+        (lambda: false_alarm_rate([0, 1], [1, 2], np.nan), "threshold must be a number, got NaN"),
+        (lambda: count_regions(np.eye(3, dtype=bool)), r"masks must be \(n, h, w\), got \(3, 3\)"),
         (lambda: auroc_interval_at(98.2, 20, 63), r"value must lie in \[0, 1\], got 98.2; for 98 % write 0.98"),
         (lambda: auroc_interval_at(0.98, 0, 63), "n_good must be a whole number of at least 1, got 0"),
         (lambda: auroc_interval([0, 1], [1.0, 2.0], method="wald"), "method must be one of 'adaptive', 'score'"),

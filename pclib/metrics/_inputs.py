@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 
 from pclib._checks import Undefined, some
@@ -12,6 +14,8 @@ def labels_and_scores(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarra
     labels, scores = binary("labels", labels), np.asarray(scores)
     if labels.shape != scores.shape or labels.ndim != 1:
         raise ValueError(f"labels and scores must both be (n,), got {labels.shape} and {scores.shape}")
+    if scores.dtype.kind not in "biuf":
+        raise ValueError(f"scores must be real numbers, got {scores.dtype}")
     _check_finite("scores", scores)
     anomalous = int(labels.sum())
     if anomalous in (0, len(labels)):
@@ -25,12 +29,13 @@ def masks_and_maps(masks: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.
     masks, maps = np.asarray(masks), np.asarray(maps)
     if masks.shape != maps.shape or masks.ndim != 3:
         raise ValueError(f"masks and maps must both be (n, h, w), got {masks.shape} and {maps.shape}")
-    if maps.dtype not in (np.float32, np.float64):
+    if maps.dtype.newbyteorder("=") not in (np.float32, np.float64):
         raise ValueError(
             f"maps must be float32 or float64, got {maps.dtype}: fewer digits make scores equal that were not. "
             "Keep the maps as the method computed them; if there are no others, maps.astype(np.float32) will be taken"
         )
     masks = binary("masks", masks)
+    maps = maps.astype(maps.dtype.newbyteorder("="), copy=False)
     _check_finite("maps", maps)
     anomalous = int(np.count_nonzero(masks))
     if anomalous in (0, masks.size):
@@ -40,10 +45,10 @@ def masks_and_maps(masks: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.
 
 def fraction(argument: str, value: float, *, open_end: bool = False) -> float:
     """`value` if it lies in (0, 1], or in (0, 1) with an open end; else ValueError."""
-    if not 0 < value <= 1 or (open_end and value == 1):
+    if not isinstance(value, Real) or not 0 < value <= 1 or (open_end and value == 1):
         raise ValueError(
-            f"{argument} must lie in (0, 1{')' if open_end else ']'}, got {value}"
-            + (f"; for {value:g} % write {value / 100:g}" if 1 < value <= 100 else "")
+            f"{argument} must lie in (0, 1{')' if open_end else ']'}, got {value!r}"
+            + (f"; for {value:g} % write {value / 100:g}" if isinstance(value, Real) and 1 < value <= 100 else "")
         )
     return value
 
@@ -55,7 +60,7 @@ def binary(argument: str, values: np.ndarray) -> np.ndarray:
         return values
     other = values[(values != 0) & (values != 1)]
     if other.size:
-        found = some([f"{v:.4g}" for v in np.unique(other)])
+        found = some([f"{v:.4g}" if isinstance(v, Real) else str(v) for v in sorted(set(other.ravel().tolist()))])
         raise ValueError(
             f"{argument} must be binary (0 and 1), found values such as {found}; threshold them yourself, because the "
             f"choice moves the result, and mind the order: {argument} come before scores"

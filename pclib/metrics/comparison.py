@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm, rankdata
 
-from pclib._checks import one_of
+from pclib._checks import at_least, one_of
 from pclib.metrics._inputs import fraction, labels_and_scores, masks_and_maps
 from pclib.metrics.bootstrap import draws, replicate
 from pclib.metrics.intervals import placements, resampled_auroc
@@ -70,6 +70,7 @@ def compare_auroc(
     """
     one_of("method", method, ("permutation", "delong"))
     fraction("level", level, open_end=True)
+    at_least("replicates", replicates, 1)
     given, (labels, first) = second, labels_and_scores(labels, first)
     labels, second = labels_and_scores(labels, given)
     a, b = auroc(labels, first), auroc(labels, second)

@@ -112,9 +112,10 @@ def pixel_intervals(
     logit       the standard deviation of the replicates, carried to the logit scale, times Student's t
     percentile  percentiles of the replicates; narrower, and too narrow near 1
 
-    Where no replicate differs from a perfect 1, resampling knows nothing: then the lower end says what n perfect
-    defective images leave open, that a share 1 - ((1 - level) / 2)^(1 / n) of others may be missed altogether (a "rule
-    of three"). With few images both methods cover less than they say: notebook 05 measures how much.
+    Where no replicate differs (all maps are perfect, or there is one defective image), resampling knows nothing. Then
+    the interval is what n defective images leave open: that a share 1 - ((1 - level) / 2)^(1 / n) of others, not met
+    yet, scores 0 or 1 (a "rule of three"). With few images both methods cover less than they say: notebook 05 measures
+    how much.
     Raises ValueError as `pixel_auroc` and `pro` do, and for a level outside (0, 1).
     """
     one_of("method", method, PIXEL_METHODS)
@@ -189,19 +190,25 @@ def _not_contradicted(observed: float, z: float, variance: Callable[[float], flo
     def excess(a: float) -> float:
         return abs(observed - a) - z * variance(a) ** 0.5
 
-    low, high = (  # from just beside `observed`, because at 0 and 1 themselves both terms vanish
-        brentq(excess, observed + 1e-9 * (end - observed), end, xtol=1e-12) if excess(end) > 0 else end
-        for end in (0.0, 1.0)
-    )
-    return low, high
+    def edge(end: float) -> float:
+        beside = observed + 1e-9 * (end - observed)  # at 0 and 1 themselves both terms vanish
+        if excess(end) <= 0:
+            return end
+        if excess(beside) >= 0:  # shorter than can be told apart
+            return observed
+        return brentq(excess, beside, end, xtol=1e-12)
+
+    return edge(0.0), edge(1.0)
 
 
 def _over_images(
     observed: float, found: np.ndarray, n: int, level: float, method: str
 ) -> tuple[tuple[float, float], str]:
     """The interval from replicates, and how it came about."""
-    if observed > 1 - 1e-9 and found.min() > 1 - 1e-6:  # float32 sums
-        return (((1 - level) / 2) ** (1 / n), 1.0), f"no replicate below 1: {n} perfect images"
+    if np.ptp(found) < 1e-6:  # they are float32 sums
+        unmet = 1 - ((1 - level) / 2) ** (1 / n)
+        low, high = observed * (1 - unmet), observed * (1 - unmet) + unmet
+        return (low, high), f"no replicate differs: what {n} defective images leave open"
     if method == "percentile" or not 0 < observed < 1:
         low, high = np.quantile(found, _tails(level))
         return (float(low), float(high)), "percentiles over resampled images"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pclib._checks import Undefined, one_of
+from pclib._checks import Undefined, at_least, one_of
 from pclib.metrics._inputs import fraction, masks_and_maps
 from pclib.metrics.placement import place
 from pclib.metrics.regions import Regions, find_regions, has_defect
@@ -138,6 +138,7 @@ def pro_curve(masks: np.ndarray, maps: np.ndarray, points: int = 1000) -> tuple[
 
 def _curve(masks: np.ndarray, maps: np.ndarray, weights: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:
     """Between two scores of anomalous pixels the curve is level, so it bends only where they stand."""
+    at_least("points", points, 1)
     placed = place(masks, maps)
     above, at_or_above = placed.above[::-1], placed.at_or_above[::-1]  # scores now fall
     covered = np.cumsum(weights[placed.order][::-1])

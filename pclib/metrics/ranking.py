@@ -53,20 +53,23 @@ def f1_max(labels: np.ndarray, scores: np.ndarray) -> BestF1:
     values, good, anomalous = _alarms(labels, scores)
     f1 = 2 * anomalous / (good + anomalous + labels.sum())
     best = int(np.argmax(f1))
-    lowest = values[best]
-    below = values[best + 1] if best + 1 < len(values) else np.nextafter(lowest, -np.inf)
-    return BestF1(float(f1[best]), float(lowest + (below - lowest) / 2) if best + 1 < len(values) else float(below))
+    lowest = float(values[best])
+    if best + 1 == len(values):  # all images are to raise an alarm
+        return BestF1(float(f1[best]), float(np.nextafter(lowest, -np.inf)))
+    return BestF1(float(f1[best]), lowest / 2 + float(values[best + 1]) / 2)
 
 
 def false_alarm_rate(labels: np.ndarray, scores: np.ndarray, threshold: float) -> float:
     """Share of the good images that score above the threshold. Arguments and errors as for `auroc`."""
     labels, scores = labels_and_scores(labels, scores)
+    _check_threshold(threshold)
     return float((scores[~labels] > threshold).mean())
 
 
 def detection_rate(labels: np.ndarray, scores: np.ndarray, threshold: float) -> float:
     """Share of the anomalous images that score above the threshold. Arguments and errors as for `auroc`."""
     labels, scores = labels_and_scores(labels, scores)
+    _check_threshold(threshold)
     return float((scores[labels] > threshold).mean())
 
 
@@ -80,10 +83,15 @@ def roc(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return np.append(0, good / good[-1]), np.append(0, anomalous / anomalous[-1])
 
 
+def _check_threshold(threshold: float) -> None:
+    if np.isnan(threshold):
+        raise ValueError("threshold must be a number, got NaN: no score lies above it")
+
+
 def _alarms(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The distinct scores, falling, and how many good and how many anomalous images score at least that."""
-    order = np.argsort(-scores.astype(float), kind="stable")
-    values = scores[order].astype(float)
+    order = np.argsort(scores)[::-1]
+    values = scores[order]
     last = np.append(np.flatnonzero(values[1:] != values[:-1]), len(values) - 1)  # of each run of equal scores
     anomalous = np.cumsum(labels[order])[last]
     return values[last], last + 1 - anomalous, anomalous

@@ -34,6 +34,8 @@ def has_defect(masks: np.ndarray) -> np.ndarray:
 
 def find_regions(masks: np.ndarray, connectivity: int = 8) -> Regions:
     """Connected components of masks (n, h, w) bool, with 8 or 4 neighbours. Raises ValueError for another number."""
+    if masks.ndim != 3:
+        raise ValueError(f"masks must be (n, h, w), got {masks.shape}; for one mask write mask[None]")
     if connectivity not in (4, 8):
         raise ValueError(f"connectivity must be 8 (corners join) or 4 (edges join only), got {connectivity!r}")
     neighbours = generate_binary_structure(2, 1 if connectivity == 4 else 2)
