@@ -25,3 +25,17 @@ def choose_device(device: str = "auto") -> torch.device:
 def computing_in(precision: str, device: torch.device) -> AbstractContextManager:
     """A context in which networks compute in `precision`; their weights stay float32."""
     return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bfloat16" else nullcontext()
+
+
+def available_memory(device: torch.device | None = None) -> int:
+    """Bytes that new arrays may take, in main memory or on a GPU."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def gibibytes(size: int) -> str:
+    """A number of bytes for people."""
+    return f"{size / 2**30:.1f} GiB"

@@ -1,27 +1,32 @@
-"""Which vectors to keep: greedy k-center selection.
+"""Which vectors to keep: greedy k-center selection, and what it is compared with.
 
 Farthest-first: keep picking the vector that lies farthest from all picked so far. Its covering radius (the largest
 distance from any vector to the nearest picked one) is at most twice the best possible for that many picks (Gonzalez
-1985). The plain loop passes over all N vectors once per pick. `greedy` gives the same picks from a few passes: only
-vectors that could be picked next are kept up to date, the others catch up in blocks, as matrix products.
+1985). `greedy` is exact: `_farthest` says how it gets by with a part of the plain loop's work. `at_random`, `by_kmeans`
+and `greedy_on_sample` give up that guarantee, each for something else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from operator import index
-from typing import SupportsIndex
+from typing import Self, SupportsIndex
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from pclib._checks import at_least
+from pclib._checks import at_least, one_of
+from pclib._device import available_memory, gibibytes
+from pclib._farthest import COLUMNS, ROWS, FarthestFirst, Vectors, blocks, fetch
 
-CANDIDATES = 4096  # vectors kept up to date between passes: their block stays in a core's cache
-ROWS, COLUMNS = 8192, 512  # a block of the distance matrix: 16 MB
 OFFICIAL_STARTS = 10
+STORAGE = {"float32": torch.float32, "float16": torch.float16}
+KMEANS_ROUNDS = 10
+Features = np.ndarray | torch.Tensor
+Progress = Callable[..., Iterable]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,177 +34,208 @@ class Selection:
     """The vectors to keep.
 
     indices  (size,) int64, in order of picking
-    radii    (size,) float32 covering radius after each pick, in the units of the features that were searched
+    radii    (size,) float32 covering radius after each pick, in the units of the features that were searched; None from
+             a selection that does not go by it
     """
 
     indices: np.ndarray
-    radii: np.ndarray
+    radii: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.indices)
 
     def __repr__(self) -> str:
-        return f"Selection({len(self.indices)} vectors, covering radius {self.radii[-1]:.3g})"
+        radius = "" if self.radii is None else f", covering radius {self.radii[-1]:.3g}"
+        return f"Selection({len(self)} vectors{radius})"
+
+    def first(self, size: int) -> Self:
+        """The first picks alone. Of a greedy selection, what a run for that size gives: one run serves all sizes."""
+        if not 1 <= size <= len(self):
+            raise ValueError(f"size must lie in [1, {len(self)}], the picks there are, got {size}")
+        return type(self)(self.indices[:size], None if self.radii is None else self.radii[:size])
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, or the notebook's stop button, while vectors were picked; `selection` holds the picks made until then."""
+
+    def __init__(self, selection: Selection) -> None:
+        super().__init__(
+            f"stopped after {len(selection)} picks; greedy(..., resume=stopped.selection) goes on from there"
+        )
+        self.selection = selection
 
 
 @torch.inference_mode()
 def greedy(
-    features: np.ndarray | torch.Tensor,
+    features: Features,
     size: int,
     *,
     start: int | str = "official",
     project: int | None = 128,
     seed: int = 0,
-    progress: Callable[..., Iterable] = tqdm,
+    resume: Selection | None = None,
+    storage: str = "float32",
+    progress: Progress = tqdm,
 ) -> Selection:
     """Pick `size` vectors, farthest first.
 
-    features (n, d), on any device. `project` is the width of a random projection that distances are taken in, as the
-    authors do, or None for the features themselves; features that already have that width are left alone.
+    features (n, d) of any float type, on any device, or a memory-mapped file. `project` is the width of a random
+    projection that distances are taken in, as the authors do, or None for the features themselves; features that
+    already have that width are left alone.
     `start` is the index to pick first, or "official": the first pick is the vector with the largest mean distance to
     10 random ones, and those means stay in the running minimum for good, so they cap early choices.
-    Exact: the same picks as the plain loop but for ties and the last bit of float32. No vector is picked twice.
-    `progress` is called like tqdm. Raises ValueError for a size outside [1, n], an unknown start, or features whose
-    norms are not finite.
+    `resume` is an earlier selection from the same features with the same arguments, to go on from.
+    `storage="float16"` halves the memory of the projected copy and rounds it: an approximation, off by default.
+    Exact: the same picks as the plain loop but for ties and the last bits of float32. No vector is picked twice. If
+    fewer vectors differ than were asked for, repeats fill up, with radius 0 and a warning.
+    Beyond the features it holds the projected copy, some 30 bytes per vector and blocks of 8 MB. `progress` is called
+    like tqdm. Raises ValueError for a size outside [1, n], an unknown start, values that are not finite and a selection
+    to resume that cannot be from this run; MemoryError before the work starts if it would not fit; `Interrupted`.
     Source: Roth et al. 2022, Algorithm 1; the start is that of the official code's `approx_greedy_coreset`.
     """
-    x = _as_floats(features)
-    n = len(x)
-    size = at_least("size", size, 1)
-    if size > n:
-        raise ValueError(f"size must be at most the number of features, got {size} for {n}")
+    _check_shape(features)
+    n, width = features.shape
+    size = _checked_size(size, n)
     first = index(start) if isinstance(start, SupportsIndex) else None
     if start != "official" and (first is None or not 0 <= first < n):
         raise ValueError(f"start must be 'official' or an index in [0, {n}), got {start!r}")
-    rng = np.random.default_rng(seed)
-    if project is not None and project != x.shape[1]:
+    one_of("storage", storage, STORAGE)
+    if project is not None:
         at_least("project", project, 1)
-        x = random_projection(x, project, rng)
-    _check_finite(torch.linalg.vector_norm(x, dim=1))
-    search = _FarthestFirst(x)
+    projecting = project is not None and project != width
+    copied = n * (project or width) * STORAGE[storage].itemsize if projecting or storage != "float32" else 0
+    _check_memory(copied + 32 * n + 8 * ROWS * COLUMNS, features, size)
+    rng = np.random.default_rng(seed)
+    if projecting:
+        features = random_projection(features, project, rng, STORAGE[storage])  # type: ignore[arg-type]
+    elif storage != "float32":
+        features = torch.as_tensor(features).to(STORAGE[storage])
+    search = FarthestFirst(Vectors(features))
     if first is None:
         search.cap_by_means(rng.choice(n, size=min(OFFICIAL_STARTS, n), replace=False))
-    else:
-        search.take([first], [torch.inf])
-    for _ in progress(search.picks(size), total=size, desc="coreset", unit="pick"):
-        pass
-    return Selection(np.array(search.picked), search.covering_radii())
+    if resume is not None:
+        _check_resumed(resume, size, search.first_pick(first))
+        search.go_on_from(resume.indices.tolist(), np.square(resume.radii, dtype=float).tolist())  # type: ignore[arg-type]
+    elif first is not None:
+        search.go_on_from([first], [np.inf])
+    try:
+        for _ in progress(search.picks(size), total=size, desc="coreset", unit="pick"):
+            pass
+    except KeyboardInterrupt as stop:
+        if known := len(search.radii2):
+            raise Interrupted(_selection(search, known)) from stop
+        raise
+    if search.repeats:
+        warnings.warn(
+            f"only {size - search.repeats} of the {size} vectors asked for differ; {search.repeats} repeat others",
+            stacklevel=3,
+        )
+    return _selection(search, size)
 
 
-def random_projection(x: torch.Tensor, width: int, rng: np.random.Generator) -> torch.Tensor:
+def random_projection(
+    features: Features, width: int, rng: np.random.Generator, dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
     """(n, d) to (n, width) by a dense random matrix.
 
     Entries are uniform, as in the official code (an untrained linear layer), but scaled so that squared distances are
     kept on average; the scale changes no pick and lets covering radii be read in the features' own units.
     """
-    matrix = torch.from_numpy(rng.uniform(-1, 1, (x.shape[1], width)).astype(np.float32) * (3 / width) ** 0.5)
-    matrix = matrix.to(x.device)
-    projected = x.new_empty(len(x), width)
-    for rows in _blocks(len(x)):
-        torch.matmul(x[rows], matrix, out=projected[rows])
+    device = features.device if isinstance(features, torch.Tensor) else torch.device("cpu")
+    matrix = torch.from_numpy(rng.uniform(-1, 1, (features.shape[1], width)).astype(np.float32) * (3 / width) ** 0.5)
+    matrix = matrix.to(device)
+    projected = torch.empty(len(features), width, dtype=dtype, device=device)
+    for rows in blocks(len(features)):
+        projected[rows] = fetch(features, rows) @ matrix
     return projected
 
 
-class _FarthestFirst:
-    """Squared distances from every vector to its nearest pick, and the picks themselves.
+def at_random(features: Features, size: int, *, seed: int = 0) -> Selection:
+    """`size` vectors drawn without replacement. Takes no time and keeps what is common: rare patches fall out first."""
+    _check_shape(features)
+    size = _checked_size(size, len(features))
+    return Selection(np.random.default_rng(seed).choice(len(features), size=size, replace=False))
 
-    `next_picks` looks ahead: it takes the CANDIDATES vectors that are farthest now and runs the plain loop among them.
-    Distances only shrink, so as long as the best candidate is at least as far as the worst was at the beginning, no
-    other vector can be farther. `take` then brings all vectors up to date with the new picks at once.
+
+def by_kmeans(features: Features, size: int, *, seed: int = 0, rounds: int = KMEANS_ROUNDS) -> Selection:
+    """The vectors nearest to the means of `size` clusters (Lloyd's algorithm, FAISS), each once.
+
+    Serves the mean squared distance to the kept vectors, where greedy serves the largest one: dense regions get more
+    vectors, outliers none of their own. Costs `rounds` times the distances of the plain loop. If two means share a
+    nearest vector, vectors drawn at random fill up.
     """
+    import faiss
 
-    def __init__(self, x: torch.Tensor) -> None:
-        self.x = x - x.mean(0)  # smaller norms: fewer digits lost in |a|^2 + |b|^2 - 2ab
-        self.norms = self.x.square().sum(1)
-        self.nearest = torch.full_like(self.norms, torch.inf)
-        self.cap: torch.Tensor | None = None
-        self.picked: list[int] = []
-        self.radii2: list[float] = []  # squared covering radius after each pick
-
-    def picks(self, size: int) -> Iterator[int]:
-        """All picks up to `size` of them, as they become known."""
-        yield from list(self.picked)
-        while len(self.picked) < size:
-            before = len(self.picked)
-            self.take(*self.next_picks(size - before))
-            yield from self.picked[before:]
-
-    def cap_by_means(self, starts: np.ndarray) -> None:
-        """Cap every vector's distance by its mean distance to the starting points (which are not picked)."""
-        chosen = torch.as_tensor(starts, device=self.x.device)
-        means = [self.distances2(rows, chosen).sqrt().mean(1) for rows in _blocks(len(self.x))]
-        self.cap = torch.cat(means).square()
-
-    def distances2(self, rows: slice, columns: torch.Tensor) -> torch.Tensor:
-        """(rows, columns) squared distances by one matrix product; a vector lies at exactly 0 from itself."""
-        distances2 = torch.addmm(self.norms[columns], self.x[rows], self.x[columns].T, alpha=-2)
-        distances2 = distances2.add_(self.norms[rows, None]).clamp_min_(0)
-        same = ((columns >= rows.start) & (columns < rows.stop)).nonzero().flatten()
-        distances2[columns[same] - rows.start, same] = 0
-        return distances2
-
-    def reach(self) -> torch.Tensor:
-        """What the selection rule compares: squared distance to the nearest pick, capped; negative once picked."""
-        reach = self.nearest.clone() if self.cap is None else torch.minimum(self.nearest, self.cap)
-        reach[self.picked] = -1
-        return reach
-
-    def next_picks(self, most: int) -> tuple[list[int], list[float]]:
-        """The next vectors that the plain loop would pick, at least one and at most `most`, and how far each was."""
-        far, candidates = self.reach().topk(min(CANDIDATES, len(self.x)))
-        floor = float(far[-1]) if len(candidates) < len(self.x) else -1.0
-        block, norms = self.x[candidates], self.norms[candidates]
-        picks: list[int] = []
-        reaches: list[float] = []
-        while len(picks) < most:
-            farthest = int(far.argmax())
-            if picks and float(far[farthest]) < floor:
-                break
-            picks.append(farthest)
-            reaches.append(float(far[farthest]))
-            distances2 = torch.addmv(norms + norms[farthest], block, block[farthest], alpha=-2)
-            torch.minimum(far, distances2.clamp_min_(0), out=far)
-            far[farthest] = -1
-        return candidates[picks].tolist(), reaches
-
-    def take(self, picks: list[int], reaches: list[float]) -> None:
-        """Pick these, bringing all vectors up to date and noting the covering radius after each.
-
-        The radius after a pick is how far the next one was, unless the cap hides from the rule how far vectors are.
-        """
-        hidden = self.cap is not None and bool((self.nearest > self.cap).any())
-        radii2 = torch.tensor([*reaches[1:], 0.0], device=self.x.device)
-        for rows in _blocks(len(self.x)):
-            for first in range(0, len(picks), COLUMNS):
-                columns = torch.as_tensor(picks[first : first + COLUMNS], device=self.x.device)
-                distances2 = self.distances2(rows, columns)
-                distances2[:, 0] = torch.minimum(distances2[:, 0], self.nearest[rows])
-                if hidden:
-                    distances2 = distances2.cummin(1).values
-                    reached = radii2[first : first + COLUMNS]
-                    torch.maximum(reached, distances2.amax(0), out=reached)
-                self.nearest[rows] = distances2.amin(1)
-        radii2[-1] = self.nearest.max()
-        self.picked += picks
-        self.radii2 += radii2.tolist()
-
-    def covering_radii(self) -> np.ndarray:
-        """(picks,) float32; the last bit of two ways of computing a distance must not make a radius grow."""
-        radii = np.sqrt(np.array(self.radii2, dtype=np.float32))
-        return np.maximum.accumulate(radii[::-1])[::-1].copy()
+    _check_shape(features)
+    size = _checked_size(size, len(features))
+    at_least("rounds", rounds, 1)
+    x = np.ascontiguousarray(np.asarray(torch.as_tensor(features).cpu()), dtype=np.float32)
+    if not np.isfinite(x).all():
+        raise ValueError("features must be finite")
+    # FAISS's defaults draw a sample of 256 vectors per cluster and warn below 39
+    clusters = faiss.Kmeans(
+        x.shape[1], size, niter=rounds, seed=seed, max_points_per_centroid=len(x), min_points_per_centroid=1
+    )
+    clusters.train(x)
+    index_of_all = faiss.IndexFlatL2(x.shape[1])
+    index_of_all.add(x)
+    found = index_of_all.search(np.asarray(clusters.centroids), 1)[1][:, 0]
+    kept = found[np.sort(np.unique(found, return_index=True)[1])].astype(np.int64)
+    others = np.setdiff1d(np.arange(len(x)), kept)
+    filling = np.random.default_rng(seed).choice(others, size=size - len(kept), replace=False)
+    return Selection(np.concatenate([kept, filling]))
 
 
-def _as_floats(features: np.ndarray | torch.Tensor) -> torch.Tensor:
+def greedy_on_sample(features: Features, size: int, *, sample: int, seed: int = 0, **options: object) -> Selection:
+    """Greedy selection among `sample` vectors drawn at random: cheaper by n / sample, blind to all that is not drawn.
+
+    Radii are left out, because they would be those of the sample. `options` are those of `greedy`.
+    """
+    _check_shape(features)
+    sample = _checked_size(sample, len(features), "sample")
+    drawn = np.sort(np.random.default_rng(seed).choice(len(features), size=sample, replace=False))
+    some = fetch(features, torch.from_numpy(drawn)) if sample < len(features) else features
+    return Selection(drawn[greedy(some, size, seed=seed, **options).indices])  # type: ignore[arg-type]
+
+
+@torch.inference_mode()
+def covering_radius(features: Features, indices: np.ndarray) -> float:
+    """The largest distance from any of the features (n, d) to the nearest of those picked."""
+    search = FarthestFirst(Vectors(features))
+    search.go_on_from(np.asarray(indices).tolist(), [])
+    return float(search.nearest.max().clamp_min(0).sqrt())
+
+
+def _selection(search: FarthestFirst, size: int) -> Selection:
+    """The first picks; the last bits of two ways of computing a distance must not make a radius grow."""
+    radii = np.sqrt(np.array(search.radii2[:size], dtype=np.float32))
+    return Selection(np.array(search.picked[:size]), np.maximum.accumulate(radii[::-1])[::-1].copy())
+
+
+def _check_shape(features: Features) -> None:
     if features.ndim != 2:
         raise ValueError(f"features must be (n, d), got shape {tuple(features.shape)}; flatten the grid of patches")
-    return torch.as_tensor(features).float()
 
 
-def _check_finite(norms: torch.Tensor) -> None:
-    """Refuse NaN and infinity, and values whose squares overflow, by the norms that they lead to."""
-    finite = norms.isfinite()
-    if not finite.all():
-        bad = (~finite).nonzero().flatten()
-        held = f"{len(bad)} of {len(norms)} rows hold NaN or infinity, or overflow when squared"
-        raise ValueError(f"features must be finite, but {held}, first row {int(bad[0])}")
+def _checked_size(size: int, n: int, argument: str = "size") -> int:
+    if (size := at_least(argument, size, 1)) > n:
+        raise ValueError(f"{argument} must be at most the number of features, got {size} for {n}")
+    return size
 
 
-def _blocks(n: int) -> list[slice]:
-    return [slice(first, min(first + ROWS, n)) for first in range(0, n, ROWS)]
+def _check_resumed(resume: Selection, size: int, first: int) -> None:
+    if resume.radii is None or len(resume) > size or resume.indices[0] != first:
+        raise ValueError(
+            f"cannot resume from {resume}: it must be a greedy selection of at most {size} vectors, made from the same "
+            f"features with the same start, project and seed; this one would begin with vector {first}"
+        )
+
+
+def _check_memory(needed: int, features: Features, size: int) -> None:
+    available = available_memory(features.device if isinstance(features, torch.Tensor) else None)
+    if needed > available:
+        n, width = features.shape
+        raise MemoryError(
+            f"selecting {size} of {n} vectors of width {width} takes {gibibytes(needed)} beyond the features, and "
+            f"{gibibytes(available)} are available: use a smaller project=, storage='float16', or fewer features"
+        )
