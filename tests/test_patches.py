@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pclib.patches import embed, mean_pooling, pooling_weights
+from pclib.patches import embed, mean_pooling, pooling_filters
 
 
 def literal(maps: list[torch.Tensor], patchsize: int, pretrain_dim: int, target_dim: int) -> torch.Tensor:
@@ -59,15 +59,15 @@ def test_embedding_equals_the_literal_operator_at_any_shape(seed, channels, grid
 
 
 def test_wide_resnet50s_pooling_is_two_small_filters():
-    (first2, layer2), (first3, layer3) = pooling_weights((512, 1024))
+    (first2, layer2), (first3, layer3) = pooling_filters((512, 1024))
     assert (first2, first3) == (0, 512)
-    kernels = layer2.to_dense().view(512, 512, 9)
-    own = kernels[torch.arange(512), torch.arange(512)]
-    torch.testing.assert_close(own, torch.tensor([0.1] * 4 + [0.2] + [0.1] * 4).expand(512, 9))
-    assert torch.count_nonzero(kernels) == 512 * 9
-    pairs = layer3.to_dense().view(512, 1024, 9)
-    assert torch.count_nonzero(pairs) == 512 * 18
-    torch.testing.assert_close(pairs[3, 6:8], torch.full((2, 9), 1 / 18))
+    [(channels, kernels)] = layer2
+    assert torch.equal(channels, torch.arange(512))
+    torch.testing.assert_close(kernels.flatten(1), torch.tensor([0.1] * 4 + [0.2] + [0.1] * 4).expand(512, 9))
+    (even, of_even), (odd, of_odd) = layer3
+    assert torch.equal(even, torch.arange(0, 1024, 2)) and torch.equal(odd, torch.arange(1, 1024, 2))
+    for kernels in (of_even, of_odd):
+        torch.testing.assert_close(kernels, torch.full((512, 1, 3, 3), 1 / 18))
 
 
 def test_with_three_layers_the_first_reaches_just_the_first_third():
