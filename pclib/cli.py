@@ -223,8 +223,8 @@ def _rows(scores: Scores, threshold: float | None) -> list[dict[str, str]]:
     from pclib.framing import Box
 
     rows = []
-    assert scores.pixel is not None  # PatchCore always gives maps
-    for sample, image, pixels in zip(scores.samples, scores.image, scores.pixel, strict=True):
+    assert scores.maps is not None  # PatchCore always gives maps
+    for sample, image, pixels in zip(scores.samples, scores.image, scores.maps, strict=True):
         row, col = np.unravel_index(pixels.argmax(), pixels.shape)
         place = scores.framing.in_source(Box(int(row), int(col), int(row) + 1, int(col) + 1), sample.size)
         verdict = "" if threshold is None else "anomalous" if image > threshold else "good"

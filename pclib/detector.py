@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -12,6 +13,7 @@ import numpy as np
 from pclib._checks import Undefined, some
 from pclib.framing import Box, Framing
 from pclib.samples import Sample
+from pclib.scoring import AnomalyMaps
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,19 +21,25 @@ class Scores:
     """How anomalous each sample is, and where.
 
     image    (n,) float32, one score per image; higher is more anomalous
-    pixel    (n, crop, crop) float32 anomaly maps of the framed images, or None from a method that gives none
+    maps     (n, crop, crop) float32 anomaly maps of the framed images: an array, or something like one that computes
+             them when they are looked at; None from a method that gives none
     samples  the n samples, in the same order
     framing  how they were framed
     """
 
     image: np.ndarray
-    pixel: np.ndarray | None = field(repr=False)
+    maps: np.ndarray | AnomalyMaps | None = field(repr=False)
     samples: list[Sample] = field(repr=False)
     framing: Framing
 
+    @cached_property
+    def pixel(self) -> np.ndarray | None:
+        """All maps at once, as an array (n, crop, crop); None if there are none."""
+        return None if self.maps is None else np.asarray(self.maps)
+
     def masks(self) -> np.ndarray:
         """(n, crop, crop) bool, framed like the images. Raises Undefined if there are no maps or a mask is missing."""
-        if self.pixel is None:
+        if self.maps is None:
             raise Undefined("undefined: this method gives no anomaly maps")
         masks = [sample.load_mask() for sample in self.samples]
         if bare := [sample.name for sample, mask in zip(self.samples, masks, strict=True) if mask is None]:

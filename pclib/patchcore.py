@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from pclib import _bankfile
 from pclib._checks import at_least, one_of, some
+from pclib._device import available_memory, gibibytes
 from pclib.backbones import Backbone, load_backbone
 from pclib.coreset import Selection, greedy
 from pclib.detector import Explanation, Neighbor, Scores
@@ -23,7 +24,7 @@ from pclib.framing import Box, Framing, Pictures, read
 from pclib.neighbors import MemoryBank
 from pclib.patches import embed
 from pclib.samples import GOOD, Category, Sample
-from pclib.scoring import anomaly_map, eq7_factor, image_scores, nearest, threshold
+from pclib.scoring import AnomalyMaps, anomaly_map, eq7_factor, image_scores, nearest, threshold
 
 PROTOCOLS = ("official", "paper")
 PATCHSIZE, DIM, SIGMA = 3, 1024, 4.0
@@ -90,13 +91,15 @@ class PatchCore:
         """Remember what the patches of good samples look like. Returns itself.
 
         Raises ValueError before the long work starts: for fewer than two samples, samples known to be defective,
-        pictures that cannot be read (`skip_bad` goes on without them), and a coreset smaller than `neighbors`.
+        pictures that cannot be read (`skip_bad` goes on without them), and a coreset smaller than `neighbors`;
+        MemoryError for more pictures than memory holds features of.
         """
         samples = _checked_samples(samples)
         self._check_training(samples)
         pictures = read(samples, self.framing, skip_bad=skip_bad, progress=progress)
         self._check_training(pictures.samples)
         rows, columns = self.grid
+        _check_memory(len(pictures.samples), rows * columns)
         features = np.empty((len(pictures.samples), rows, columns, DIM), dtype=np.float32)
         for batch, embedding in self._embeddings(pictures, "features", progress):
             features[batch] = embedding
@@ -139,7 +142,7 @@ class PatchCore:
         image = np.empty(len(pictures.samples), dtype=np.float32)
         for batch, embedding in self._embeddings(pictures, "scoring", progress):
             patches[batch], image[batch] = self._score(embedding)
-        return Scores(image, anomaly_map(patches, self.framing.crop, SIGMA), pictures.samples, self.framing)
+        return Scores(image, AnomalyMaps(patches, self.framing.crop, SIGMA), pictures.samples, self.framing)
 
     def explain(self, sample: Sample, row: int | None = None, col: int | None = None, *, k: int = 3) -> Explanation:
         """The patch at a pixel of the framed image, and the k memory patches nearest to it.
@@ -332,6 +335,15 @@ class PatchCore:
         if self.bank is None:
             raise RuntimeError("this detector has no memory yet; call fit(category.train) or PatchCore.load(path)")
         return self.bank
+
+
+def _check_memory(pictures: int, patches: int) -> None:
+    needed, available = pictures * patches * DIM * 4, available_memory()
+    if needed > available:
+        raise MemoryError(
+            f"the features of {pictures} pictures with {patches} patches each take {gibibytes(needed)}, and "
+            f"{gibibytes(available)} are available: give fewer pictures, a smaller crop=, or deeper layers="
+        )
 
 
 def _checked_share(share: float) -> float:

@@ -30,6 +30,7 @@ from pclib.samples import GOOD, Category, Sample
 
 MAP_COLOURS = "magma"  # even steps in lightness: reads the same in grey and for colour-blind eyes
 OUTLINE, MARK = "#00c2ff", "#ffb000"
+MAPS_LOOKED_AT = 250  # at most, to choose a colour scale
 CONTEXT = 32  # pixels around a patch that its close-up shows
 
 
@@ -47,11 +48,13 @@ def style() -> Iterator[None]:
 def map_range(scores: Scores) -> tuple[float, float]:
     """One colour scale for all maps of a set: from its median pixel to its 99.9th percentile.
 
+    Of many maps, evenly spaced ones are looked at.
+
     Raises ValueError if there are no maps.
     """
-    if scores.pixel is None:
+    if scores.maps is None:
         raise ValueError("these scores have no anomaly maps to draw")
-    low, high = np.quantile(scores.pixel, (0.5, 0.999))
+    low, high = np.quantile(scores.maps[:: -(-len(scores.maps) // MAPS_LOOKED_AT)], (0.5, 0.999))
     return float(low), float(high)
 
 
@@ -159,8 +162,8 @@ def gallery(
 ) -> Figure:
     """Pictures, not outlined, above their anomaly maps on one scale; one column per sample."""
     scale = scale or map_range(scores)
-    pixel = scores.pixel
-    assert pixel is not None  # map_range refused scores without maps
+    maps = scores.maps
+    assert maps is not None  # map_range refused scores without maps
     with style():
         figure, axes = plt.subplots(
             2, len(indices), figsize=(1.9 * len(indices) + 0.9, 4.2), squeeze=False, layout="constrained"
@@ -168,7 +171,7 @@ def gallery(
         for column, i in zip(axes.T, indices, strict=True):
             sample = scores.samples[i]
             show_image(sample, scores.framing, column[0], mask=False)
-            show_map(pixel[i], scale, column[1], threshold)
+            show_map(maps[i], scale, column[1], threshold)
             _title(column[0], f"{_kind(sample)}\n{number(scores.image[i])}")
         _colour_bar(figure, axes[1], axes[1, -1], threshold)
     return figure

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,6 +52,43 @@ def anomaly_map(patch_scores: np.ndarray | torch.Tensor, size: int | tuple[int, 
     height, width = (size, size) if isinstance(size, int) else size
     down, across = (_enlarging(*axis, sigma) for axis in ((scores.shape[1], height), (scores.shape[2], width)))
     return down @ scores @ across.T
+
+
+class AnomalyMaps:
+    """Anomaly maps (n, height, width) float32 that are kept as patch scores and computed when they are looked at.
+
+    Indexed, iterated and converted like the array that `anomaly_map` gives of the same arguments, whose values they
+    have, in 1/64 of its memory at stride 8. A mask of pixels (n, height, width) bool selects from it too.
+    """
+
+    dtype, ndim = np.dtype(np.float32), 3
+
+    def __init__(self, patch_scores: np.ndarray, size: int | tuple[int, int], sigma: float = 4.0) -> None:
+        self.patch_scores, self.sigma = patch_scores, sigma
+        self.shape = (len(patch_scores), *anomaly_map(patch_scores[:0], size, sigma).shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.patch_scores)
+
+    def __repr__(self) -> str:
+        return f"AnomalyMaps{self.shape}"
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[i] for i in range(len(self)))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        if isinstance(key, tuple):
+            images, *rest = key
+            return self[images][tuple(rest) if isinstance(images, int | np.integer) else (slice(None), *rest)]
+        if isinstance(key, np.ndarray) and key.ndim == 3:
+            found = [self[i][mask] for i, mask in enumerate(key) if mask.any()]
+            return np.concatenate([np.empty(0, self.dtype), *found])
+        if isinstance(key, int | np.integer):
+            return anomaly_map(self.patch_scores[key][None], self.shape[1:], self.sigma)[0]
+        return anomaly_map(self.patch_scores[key], self.shape[1:], self.sigma)
 
 
 @lru_cache(maxsize=16)

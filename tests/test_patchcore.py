@@ -12,6 +12,7 @@ from pclib import _bankfile, evaluate
 from pclib._files import sha256_arrays
 from pclib.backbones import load_backbone
 from pclib.coreset import Selection, greedy
+from pclib.detector import Scores
 from pclib.framing import Box, Framing
 from pclib.patchcore import PatchCore
 from pclib.patches import embed
@@ -306,3 +307,22 @@ def test_pixels_outside_the_crop_are_refused(fitted, washers):
         fitted.explain(washers.test[0], row=3)
     with pytest.raises(ValueError, match="neighbours asked of a bank"):
         fitted.explain(washers.test[0], k=10_000)
+
+
+def test_features_that_memory_cannot_hold_are_refused_first(fitted, washers, monkeypatch):
+    monkeypatch.setattr("pclib.patchcore.available_memory", lambda: 1 << 20)
+    detector = PatchCore(fitted.backbone, **SMALL)
+    with pytest.raises(MemoryError, match=r"features of 16 pictures with 196 patches each take 0\.0 GiB"):
+        detector.fit(washers.train)
+    assert detector.bank is None
+
+
+def test_maps_are_computed_when_they_are_looked_at(fitted, washers):
+    scores = fitted.score(washers.test)
+    assert not isinstance(scores.maps, np.ndarray) and scores.maps.shape == scores.pixel.shape == (14, 112, 112)
+    assert np.array_equal(scores.pixel, np.asarray(scores.maps))
+    streamed, at_once = (
+        evaluate(Scores(scores.image, maps, scores.samples, scores.framing), replicates=20)
+        for maps in (scores.maps, scores.pixel)
+    )
+    assert streamed == at_once

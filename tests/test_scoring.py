@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from sklearn.neighbors import NearestNeighbors
 
 from pclib.neighbors import MemoryBank, search
-from pclib.scoring import anomaly_map, eq7_factor, image_scores, nearest, patch_scores, threshold
+from pclib.scoring import AnomalyMaps, anomaly_map, eq7_factor, image_scores, nearest, patch_scores, threshold
 
 rng = np.random.default_rng(0)
 seeds = st.integers(0, 2**32 - 1)
@@ -140,3 +140,19 @@ def test_bad_thresholds_are_refused():
         threshold(np.arange(19), 5)
     with pytest.raises(ValueError, match="finite"):
         threshold(np.array([np.nan] * 19), 0.05)
+
+
+def test_lazy_maps_are_read_like_the_array_they_stand_for():
+    patch_scores = np.random.default_rng(0).random((5, 7, 6), dtype="f4")
+    maps, whole = AnomalyMaps(patch_scores, (28, 24), 2.0), anomaly_map(patch_scores, (28, 24), 2.0)
+    mask = whole > whole.mean()
+    mask[2] = False
+    assert (maps.shape, maps.dtype, maps.ndim, len(maps)) == (whole.shape, whole.dtype, 3, 5)
+    assert repr(maps) == "AnomalyMaps(5, 28, 24)"
+    for key in (0, -1, np.int64(3), slice(1, 4), [0, 2], np.array([4, 1]), (2, 5), (slice(None), 3), (0, 1, 2), mask):
+        assert np.array_equal(maps[key], whole[key]), key
+    assert np.array_equal(np.stack(list(maps)), whole) and np.array_equal(np.asarray(maps), whole)
+    assert np.asarray(maps, dtype=np.float64).dtype == np.float64
+    assert AnomalyMaps(patch_scores, 28).shape == (5, 28, 28)
+    with pytest.raises(IndexError):
+        maps[5]

@@ -25,8 +25,13 @@ def labels_and_scores(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarra
 
 
 def masks_and_maps(masks: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """masks (n, h, w) as bool, maps (n, h, w). Raises ValueError, or Undefined if there is one kind of pixel only."""
-    masks, maps = np.asarray(masks), np.asarray(maps)
+    """masks (n, h, w) as bool, maps (n, h, w). Raises ValueError, or Undefined if there is one kind of pixel only.
+
+    Maps that say like an array which shape and dtype they have are left as they are, to be read a few at a time.
+    """
+    masks = np.asarray(masks)
+    if not isinstance(getattr(maps, "dtype", None), np.dtype):
+        maps = np.asarray(maps)
     if masks.shape != maps.shape or masks.ndim != 3:
         raise ValueError(f"masks and maps must both be (n, h, w), got {masks.shape} and {maps.shape}")
     if maps.dtype.newbyteorder("=") not in (np.float32, np.float64):
@@ -35,7 +40,8 @@ def masks_and_maps(masks: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.
             "Keep the maps as the method computed them; if there are no others, maps.astype(np.float32) will be taken"
         )
     masks = binary("masks", masks)
-    maps = maps.astype(maps.dtype.newbyteorder("="), copy=False)
+    if not maps.dtype.isnative:
+        maps = maps.astype(maps.dtype.newbyteorder("="))
     _check_finite("maps", maps)
     anomalous = int(np.count_nonzero(masks))
     if anomalous in (0, masks.size):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -101,7 +101,7 @@ def evaluate(
     """Image AUROC, pixel AUROC and PRO of scored test samples, each with an interval, and for each type of defect.
 
     max_fpr: PRO's limit. level: of the intervals. replicates: sets of images drawn for the intervals of pixel AUROC and
-    PRO, with `seed`; 0 leaves these two out.
+    PRO, with `seed`; 0 leaves these two out, and then no more than a few maps are in memory at a time.
     Metrics that the samples cannot support (one class only, labels unknown, a mask missing) are None, with the reason
     in `notes`. Masks are framed like the images, by the authors' rule. Raises ValueError for a mask that is damaged,
     and for a good sample whose mask is not empty.
@@ -123,7 +123,7 @@ def evaluate(
             notes["image AUROC"] = str(error)
     found, regions, pixel_interval, pro_interval = None, None, None, None
     try:
-        masks, maps = scores.masks(), np.asarray(scores.pixel)
+        masks, maps = scores.masks(), cast(np.ndarray, scores.maps)  # indexed like one, at least
         _check_good_masks(scores, masks)
         regions = count_regions(masks)
         found = pixel_metrics(masks, maps, (max_fpr,))
