@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.fx import GraphModule
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pclib._checks import near, one_of, some
 from pclib._device import PRECISIONS, choose_device, computing_in
@@ -33,6 +36,7 @@ class Backbone:
     layers      names of modules, shallow to deep; the network is cut after the last
     mean, std   per channel, of pixel values in [0, 1], that the network was trained with
     digest      SHA-256 of all weights of the cut network: what makes two backbones the same
+    network     the cut network, each batch normalisation folded into the convolution before it
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Backbone:
         self.device, self.precision = choose_device(device), precision
         self.network = _cut(network.eval().requires_grad_(False), self.layers)
         self.digest = sha256_arrays({n: t.cpu().numpy() for n, t in self.network.state_dict().items()})
+        _fold_normalisations(self.network)
         self.network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __repr__(self) -> str:
@@ -262,10 +267,28 @@ def _check_layers(network: nn.Module, layers: Sequence[str], name: str) -> None:
         raise ValueError(f"layers must differ, got {list(layers)}")
 
 
-def _cut(network: nn.Module, layers: Sequence[str]) -> nn.Module:
+def _cut(network: nn.Module, layers: Sequence[str]) -> GraphModule:
     """The part of the network that the layers need, found by tracing; what comes later is dropped."""
     import_torchvision()
     # timm's wrapper of torchvision's tracer also knows timm's own operators
     from timm.models import create_feature_extractor
 
     return create_feature_extractor(network, {layer: layer for layer in layers})
+
+
+def _fold_normalisations(network: GraphModule) -> None:
+    """Let convolutions do the batch normalisations that follow them: of a frozen network, only a scale and an offset.
+
+    The same function to float32 rounding, with a pass over each map less. Left alone is a normalisation whose
+    convolution has another reader or a second use.
+    """
+    calls = [node for node in network.graph.nodes if node.op == "call_module"]
+    uses = Counter(node.target for node in calls)
+    for node in calls:
+        norm, source = network.get_submodule(node.target), node.args[0]
+        if not isinstance(norm, nn.BatchNorm2d) or source.op != "call_module" or len(source.users) > 1:
+            continue
+        convolution = network.get_submodule(source.target)
+        if isinstance(convolution, nn.Conv2d) and uses[source.target] == uses[node.target] == 1:
+            network.set_submodule(source.target, fuse_conv_bn_eval(convolution, norm))
+            network.set_submodule(node.target, getattr(norm, "act", nn.Identity()))  # timm's hold an activation too

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from pclib import _bankfile
 from pclib._checks import at_least, one_of, some
-from pclib._device import available_memory, gibibytes
+from pclib._device import available_memory, batch_size, gibibytes
 from pclib.backbones import Backbone, load_backbone
 from pclib.coreset import Selection, greedy
 from pclib.detector import Explanation, Neighbor, Scores
@@ -28,7 +28,6 @@ from pclib.scoring import AnomalyMaps, anomaly_map, eq7_factor, image_scores, ne
 
 PROTOCOLS = ("official", "paper")
 PATCHSIZE, DIM, SIGMA = 3, 1024, 4.0
-BATCH = 8  # images through the network at a time
 
 Coreset = float | Callable[[np.ndarray], Selection]
 Progress = Callable[..., Iterable]
@@ -241,9 +240,10 @@ class PatchCore:
 
     def _embeddings(self, pictures: Pictures, what: str, progress: Progress) -> Iterator[tuple[slice, np.ndarray]]:
         """Locally aware patch features (b, h, w, DIM), batch after batch."""
-        starts = range(0, len(pictures.samples), BATCH)
+        size = batch_size(self.backbone.device)
+        starts = range(0, len(pictures.samples), size)
         for start in progress(starts, desc=what, unit="batch"):
-            batch = slice(start, min(start + BATCH, len(pictures.samples)))
+            batch = slice(start, min(start + size, len(pictures.samples)))
             with torch.inference_mode():
                 maps = self.backbone(self.backbone.normalised(pictures.pixels[batch]))
                 embedding = embed(maps, PATCHSIZE, DIM, DIM).cpu().numpy()
