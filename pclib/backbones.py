@@ -73,7 +73,7 @@ class Backbone:
     def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """(n, 3, h, w) normalised images to one (n, c, h', w') float32 map per layer."""
         with computing_in(self.precision, self.device):
-            maps = self.network(images)
+            maps = self.network(images.to(self.device))
         return {layer: maps[layer].float() for layer in self.layers}
 
     def shapes(self, crop: int) -> dict[str, tuple[int, int, int]]:
@@ -273,7 +273,13 @@ def _cut(network: nn.Module, layers: Sequence[str]) -> GraphModule:
     # timm's wrapper of torchvision's tracer also knows timm's own operators
     from timm.models import create_feature_extractor
 
-    return create_feature_extractor(network, {layer: layer for layer in layers})
+    cut = create_feature_extractor(network, {layer: layer for layer in layers})
+    (output,) = cut.graph.find_nodes(op="output")
+    for node in cut.graph.find_nodes(op="call_module"):
+        if not set(node.all_input_nodes).isdisjoint(output.all_input_nodes):
+            # an activation in place would overwrite a map that is asked for
+            cut.get_submodule(node.target).inplace = False
+    return cut
 
 
 def _fold_normalisations(network: GraphModule) -> None:

@@ -75,6 +75,7 @@ def greedy(
     seed: int = 0,
     resume: Selection | None = None,
     storage: str = "float32",
+    device: torch.device | None = None,
     progress: Progress = tqdm,
 ) -> Selection:
     """Pick `size` vectors, farthest first.
@@ -86,6 +87,7 @@ def greedy(
     10 random ones, and those means stay in the running minimum for good, so they cap early choices.
     `resume` is an earlier selection from the same features with the same arguments, to go on from.
     `storage="float16"` halves the memory of the projected copy and rounds it: an approximation, off by default.
+    `device` is where distances are computed: None for where the features are.
     Exact: the same picks as the plain loop but for ties and the last bits of float32. No vector is picked twice. If
     fewer vectors differ than were asked for, repeats fill up, with radius 0 and a warning.
     Beyond the features it holds the projected copy, some 30 bytes per vector and blocks of 8 MB. `progress` is called
@@ -103,13 +105,16 @@ def greedy(
     if project is not None:
         at_least("project", project, 1)
     projecting = project is not None and project != width
-    copied = n * (project or width) * STORAGE[storage].itemsize if projecting or storage != "float32" else 0
-    _check_memory(copied + 32 * n + 8 * ROWS * COLUMNS, features, size)
+    here = features.device if isinstance(features, torch.Tensor) else torch.device("cpu")
+    device = device or here
+    copying = projecting or storage != "float32" or device != here
+    copied = n * (project or width) * STORAGE[storage].itemsize if copying else 0
+    _check_memory(copied + 32 * n + 8 * ROWS * COLUMNS, features, size, device)
     rng = np.random.default_rng(seed)
     if projecting:
-        features = random_projection(features, project, rng, STORAGE[storage])  # type: ignore[arg-type]
-    elif storage != "float32":
-        features = torch.as_tensor(features).to(STORAGE[storage])
+        features = random_projection(features, project, rng, STORAGE[storage], device)  # type: ignore[arg-type]
+    elif copying:
+        features = torch.as_tensor(features).to(device, STORAGE[storage])
     search = FarthestFirst(Vectors(features))
     if first is None:
         search.cap_by_means(rng.choice(n, size=min(OFFICIAL_STARTS, n), replace=False))
@@ -134,19 +139,23 @@ def greedy(
 
 
 def random_projection(
-    features: Features, width: int, rng: np.random.Generator, dtype: torch.dtype = torch.float32
+    features: Features,
+    width: int,
+    rng: np.random.Generator,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
 ) -> torch.Tensor:
     """(n, d) to (n, width) by a dense random matrix.
 
     Entries are uniform, as in the official code (an untrained linear layer), but scaled so that squared distances are
     kept on average; the scale changes no pick and lets covering radii be read in the features' own units.
     """
-    device = features.device if isinstance(features, torch.Tensor) else torch.device("cpu")
+    device = device or (features.device if isinstance(features, torch.Tensor) else None)
     matrix = torch.from_numpy(rng.uniform(-1, 1, (features.shape[1], width)).astype(np.float32) * (3 / width) ** 0.5)
     matrix = matrix.to(device)
     projected = torch.empty(len(features), width, dtype=dtype, device=device)
     for rows in blocks(len(features)):
-        projected[rows] = fetch(features, rows) @ matrix
+        projected[rows] = fetch(features, rows).to(device) @ matrix
     return projected
 
 
@@ -231,8 +240,8 @@ def _check_resumed(resume: Selection, size: int, first: int) -> None:
         )
 
 
-def _check_memory(needed: int, features: Features, size: int) -> None:
-    available = available_memory(features.device if isinstance(features, torch.Tensor) else None)
+def _check_memory(needed: int, features: Features, size: int, device: torch.device) -> None:
+    available = available_memory(device)
     if needed > available:
         n, width = features.shape
         raise MemoryError(

@@ -259,8 +259,8 @@ class PatchCore:
         elif self.coreset == 1:
             return features, np.arange(len(features))
         else:
-            searched = torch.from_numpy(features).to(self.backbone.device)
-            kept = greedy(searched, int(len(features) * self.coreset), seed=self.seed, progress=progress).indices
+            size, device = int(len(features) * self.coreset), self.backbone.device
+            kept = greedy(features, size, seed=self.seed, device=device, progress=progress).indices
         return features[kept], kept
 
     def _distances(self, squared: np.ndarray) -> np.ndarray:

@@ -22,9 +22,9 @@ def nearest(
     embedding: np.ndarray | torch.Tensor, bank: MemoryBank | np.ndarray | torch.Tensor, k: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
     """Squared L2 distances (n, h, w, k) from each patch to its k nearest bank vectors, and their rows in the bank."""
-    patches = np.asarray(embedding)
+    patches = _array(embedding)
     flat = patches.reshape(-1, patches.shape[-1])
-    squared, rows = bank.search(flat, k) if isinstance(bank, MemoryBank) else search(flat, np.asarray(bank), k)
+    squared, rows = bank.search(flat, k) if isinstance(bank, MemoryBank) else search(flat, _array(bank), k)
     return squared.reshape(*patches.shape[:-1], k), rows.reshape(*patches.shape[:-1], k)
 
 
@@ -46,7 +46,7 @@ def anomaly_map(patch_scores: np.ndarray | torch.Tensor, size: int | tuple[int, 
     the border) -> (n, *size) float32. Both steps are linear and act on rows and columns separately, so each is one
     small matrix per axis. Source: official code.
     """
-    scores = np.asarray(patch_scores, dtype=np.float32)
+    scores = _array(patch_scores).astype(np.float32, copy=False)
     if scores.ndim != 3:
         raise ValueError(f"patch_scores must be (n, h, w), got shape {scores.shape}")
     height, width = (size, size) if isinstance(size, int) else size
@@ -89,6 +89,10 @@ class AnomalyMaps:
         if isinstance(key, int | np.integer):
             return anomaly_map(self.patch_scores[key][None], self.shape[1:], self.sigma)[0]
         return anomaly_map(self.patch_scores[key], self.shape[1:], self.sigma)
+
+
+def _array(values: np.ndarray | torch.Tensor) -> np.ndarray:
+    return values.cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
 
 
 @lru_cache(maxsize=16)

@@ -32,7 +32,7 @@ def test_the_embedded_network_knows_a_cat(network):
     data = pytest.importorskip("skimage.data", reason="the cat comes with scikit-image")
     network.load_state_dict(backbones._lite_weights("tf_efficientnet_lite0", network))
     cat = np.asarray(Framing().image(Image.fromarray(data.chelsea())))[None]
-    images = load_backbone("tf_efficientnet_lite0").normalised(cat)
+    images = load_backbone("tf_efficientnet_lite0").normalised(cat).cpu()
     with torch.inference_mode():
         best = network.eval()(images)[0].topk(5).indices.tolist()
     assert set(best) & {281, 282, 285}  # ImageNet: tabby, tiger cat, Egyptian cat
@@ -59,8 +59,32 @@ def test_the_cut_network_gives_what_the_whole_network_gives_there(lite, network)
     for handle in handles:
         handle.remove()
     for layer in lite.layers:
-        torch.testing.assert_close(maps[layer], seen[layer], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(maps[layer].cpu(), seen[layer], rtol=1e-4, atol=1e-4)
     assert not any("blocks.5" in name for name in lite.network.state_dict())
+
+
+def test_folding_normalisations_changes_no_map_and_spares_convolutions_that_are_looked_at():
+    network = import_torchvision().models.get_model("resnet18", weights=None).eval()
+    generator = torch.Generator().manual_seed(0)
+    for norm in (module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+        for values in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            values.data.uniform_(0.5, 1.5, generator=generator)
+    layers = ("layer1.0.conv1", "layer1.0.bn1", "layer2")
+    seen: dict[str, torch.Tensor] = {}
+    for layer in layers:
+        network.get_submodule(layer).register_forward_hook(
+            lambda _m, _i, out, layer=layer: seen.update({layer: out.clone()})  # the activation works in place
+        )
+    images = torch.rand(2, 3, 64, 64, generator=generator)
+    with torch.inference_mode():
+        network(images)
+        expected = dict(seen)  # tracing calls the hooks again
+        folded = Backbone(network, layers, name="resnet18")
+        maps = folded(images)
+    for layer in layers:
+        torch.testing.assert_close(maps[layer].cpu(), expected[layer], rtol=1e-4, atol=1e-4)
+    left = [name for name, m in folded.network.named_modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert left == ["layer1.0.bn1"]
 
 
 def test_normalising_uses_the_networks_own_mean_and_std(lite):
