@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
+from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
 
+from pclib import neighbors
 from pclib.neighbors import MemoryBank, search
 from pclib.scoring import AnomalyMaps, anomaly_map, eq7_factor, image_scores, nearest, patch_scores, threshold
 
@@ -56,6 +58,42 @@ def test_a_remembered_patch_lies_at_exactly_zero():
     vectors = (rng.normal(size=(200, 64)) * 100 + 1000).astype("f4")
     squared, rows = search(vectors, vectors)
     assert np.all(squared == 0) and np.array_equal(rows[:, 0], np.arange(200))
+
+
+@settings(max_examples=60)
+@given(
+    seed=seeds,
+    k=st.integers(1, 2),
+    decay=st.sampled_from([0.0, 0.5, 2.0]),  # none: the leading directions tell nothing, and most queries are redone
+    scale=st.sampled_from([1e-3, 1.0, 1e4]),
+    offset=st.sampled_from([0.0, 10.0]),
+)
+def test_a_shortlist_finds_what_the_whole_search_finds(seed, k, decay, scale, offset):
+    rng = np.random.default_rng(seed)
+    spread = np.arange(1, 17) ** -decay
+    vectors, queries = (rng.normal(size=(n, 16)) * spread + offset for n in (300, 40))
+    vectors[50:80] = vectors[20]  # repeats
+    queries[:5], queries[5:9] = vectors[18:23], queries[5:9] * 20  # on the bank, and far from it
+    vectors, queries = (np.float32(x * scale) for x in (vectors, queries))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("NARROW", 4), ("SHORTLIST", 8), ("LARGE", 100), ("TELLING", 0), ("BLOCK", 16)):
+            patch.setattr(neighbors, name, value)
+        bank = bank_of(vectors)
+        assert bank._shortlist is not None
+        squared, rows = bank.search(queries, k)
+    expected = np.sort(cdist(queries, vectors, "sqeuclidean"), axis=1)[:, :k]
+    np.testing.assert_allclose(squared, expected, rtol=1e-5, atol=1e-9 * scale**2)
+    np.testing.assert_allclose(np.square(queries[:, None] - vectors[rows]).sum(2), squared, rtol=1e-5)
+
+
+def test_a_shortlist_is_left_alone_where_it_would_not_pay():
+    wide, random = np.zeros((4096, 512), "f4"), np.random.default_rng(0)
+    assert bank_of(random.normal(size=(4096, 511)))._shortlist is None  # too narrow
+    assert bank_of(random.normal(size=(4095, 512)))._shortlist is None  # too few
+    assert bank_of(random.normal(size=wide.shape))._shortlist is None  # no direction tells more than others
+    wide[:, :100] = random.normal(size=(4096, 100))
+    bank = bank_of(wide)
+    assert bank._shortlist is not None and bank._shortlist.search(wide[:9], 1)[2].all()
 
 
 @given(seeds)
