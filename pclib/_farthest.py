@@ -32,6 +32,8 @@ class Vectors:
     """
 
     def __init__(self, stored: torch.Tensor | np.ndarray) -> None:
+        if type(stored) is np.ndarray and stored.flags.c_contiguous and stored.flags.writeable:
+            stored = torch.from_numpy(stored)  # gathers rows on all cores
         self.stored = stored
         self.device = stored.device if isinstance(stored, torch.Tensor) else torch.device("cpu")
         total = torch.zeros(stored.shape[1], dtype=torch.float64, device=self.device)
@@ -40,7 +42,9 @@ class Vectors:
             _check_finite(x, rows.start)
             total += x.sum(0)
         self.centre = (total / len(self)).float()
-        self.norms = torch.cat([self[rows].square().sum(1) for rows in blocks(len(self))])
+        self.norms = torch.empty(len(self), device=self.device)
+        for rows in blocks(len(self)):  # small results between large ones to be freed would scatter the memory
+            self.norms[rows] = self[rows].square().sum(1)
 
     def __len__(self) -> int:
         return len(self.stored)
@@ -53,8 +57,9 @@ def fetch(stored: torch.Tensor | np.ndarray, rows: slice | torch.Tensor) -> torc
     """Some rows of a matrix (also of a memory-mapped file) in float32."""
     if isinstance(stored, torch.Tensor):
         return (stored[rows] if isinstance(rows, slice) else stored.index_select(0, rows)).float()
-    found = stored[rows] if isinstance(rows, slice) else np.take(stored, rows.numpy(), axis=0)
-    return torch.from_numpy(np.array(found, dtype=np.float32))
+    if isinstance(rows, slice):
+        return torch.from_numpy(np.array(stored[rows], dtype=np.float32))
+    return torch.from_numpy(np.take(stored, rows.numpy(), axis=0).astype(np.float32, copy=False))
 
 
 def blocks(n: int) -> list[slice]:
@@ -83,8 +88,9 @@ class FarthestFirst:
     def cap_by_means(self, starts: np.ndarray) -> None:
         """Cap every vector's distance by its mean distance to the starting points (which are not picked)."""
         x = self.vectors[torch.as_tensor(starts, device=self.nearest.device)]
-        means = [self._distances2(rows, x).sqrt().mean(1) for rows in blocks(len(self.vectors))]
-        self.cap = torch.cat(means).square()
+        self.cap = torch.empty_like(self.norms)
+        for rows in blocks(len(self.vectors)):
+            self.cap[rows] = self._distances2(rows, x).sqrt().mean(1).square()
 
     def first_pick(self, start: int | None) -> int:
         """The pick that a run with this start (None for the official one) begins with."""

@@ -5,26 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from literal import embedding as literal
 
 from pclib.patches import embed, mean_pooling, pooling_filters
-
-
-def literal(maps: list[torch.Tensor], patchsize: int, pretrain_dim: int, target_dim: int) -> torch.Tensor:
-    """The authors' operator step by step, as slow as it is plain."""
-    n, _, h, w = maps[0].shape
-    pooled = []
-    for layer in maps:
-        _, c, rows, columns = layer.shape
-        planes = F.unfold(layer, patchsize, padding=patchsize // 2).view(n, c * patchsize**2, rows, columns)
-        if (rows, columns) != (h, w):
-            planes = F.interpolate(planes, size=(h, w), mode="bilinear", align_corners=False)
-        vectors = planes.permute(0, 2, 3, 1).reshape(n * h * w, 1, c * patchsize**2)
-        pooled.append(F.adaptive_avg_pool1d(vectors, pretrain_dim))  # (n * h * w, 1, pretrain_dim)
-    joined = torch.cat(pooled, dim=1).reshape(n * h * w, 1, len(maps) * pretrain_dim)
-    return F.adaptive_avg_pool1d(joined, target_dim).view(n, h, w, target_dim)
 
 
 def random_maps(seed: int, *shapes: tuple[int, ...]) -> list[torch.Tensor]:
