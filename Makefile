@@ -47,8 +47,9 @@ cards: setup  ## write data/toybox.md, the data cards of the embedded categories
 lab: setup  ## open JupyterLab on the first notebook
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
-bench: setup  ## time pclib beside its peers (as far as they are installed); REAL=folder of real categories to add those
-	$(BIN)/python benchmarks/metrics.py
+bench: setup  ## time pclib beside its peers (as far as they are installed), 25 min; REAL=folder of real categories to add those
+	for stage in embedding coreset backbone search whole metrics; do $(BIN)/python benchmarks/$$stage.py || exit 1; done
+	$(BIN)/python benchmarks/report.py
 	$(if $(REAL),$(BIN)/python benchmarks/real.py $(REAL))
 
 clean:  ## remove what make made

@@ -1,33 +1,21 @@
-"""Pixel metrics side by side: time, memory beyond the arrays, and how far from exact.
+"""Pixel metrics: pclib beside scikit-learn, torchmetrics, anomalib and ADEval.
 
     python benchmarks/metrics.py [--rounds 3]
 
-On two synthetic sets of smooth maps, 83 x 224 x 224 and 160 x 320 x 320, under 2 % of the pixels anomalous. Every
-measurement runs in a process of its own with one thread; rounds take the methods in turn, so that a noisy neighbour
-disturbs all alike. Time is the best of three calls, and the table gives the median over rounds. Peers that are not
-installed are left out: `pip install -e ".[bench]"` brings them.
+On two synthetic sets of smooth maps, under 2 % of the pixels anomalous, with one thread.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import statistics
-import subprocess
-import sys
-import tempfile
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
+from side_by_side import Section, run, timed
 
 SETS = {"A": (83, 60, 224), "B": (160, 110, 320)}  # images, defective ones among them, side
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-PEER, OURS = "peer", "pclib"
 
 
 def smooth_set(images: int, defective: int, side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -117,23 +105,6 @@ def adeval_both() -> Callable:
     return call
 
 
-METHODS: dict[str, tuple[str, Callable[[], Callable]]] = {
-    "PRO: pclib": (OURS, pclib_pro),
-    "PRO: anomalib": (PEER, anomalib_pro),
-    "pixel AUROC: scikit-learn": (PEER, scikit_learn_auroc),
-    "pixel AUROC: torchmetrics": (PEER, torchmetrics_auroc),
-    "both: pclib": (OURS, pclib_both),
-    "both, 1000 bins: ADEval": (PEER, adeval_both),
-    "intervals, 1000 replicates: pclib": (OURS, pclib_intervals),
-}
-RATIOS = [
-    ("PRO: anomalib", "PRO: pclib"),
-    ("pixel AUROC: scikit-learn", "both: pclib"),
-    ("pixel AUROC: torchmetrics", "both: pclib"),
-    ("both, 1000 bins: ADEval", "both: pclib"),
-]
-
-
 def _torch():
     import torch
 
@@ -144,75 +115,58 @@ def _torch():
     return torch
 
 
-def resident() -> float:
-    """MiB of memory that this process holds now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+CALLS: dict[str, Callable[[], Callable]] = {
+    "PRO, pclib": pclib_pro,
+    "PRO, anomalib": anomalib_pro,
+    "pixel AUROC, scikit-learn": scikit_learn_auroc,
+    "pixel AUROC, torchmetrics": torchmetrics_auroc,
+    "both, pclib": pclib_both,
+    "both with 1000 bins, ADEval": adeval_both,
+    "intervals of both, 1000 replicates, pclib": pclib_intervals,
+}
+RATIOS = [
+    ("PRO, anomalib", "PRO, pclib", 10),
+    ("pixel AUROC, scikit-learn", "both, pclib", 6),
+    ("pixel AUROC, torchmetrics", "both, pclib", None),
+    ("both with 1000 bins, ADEval", "both, pclib", 1),
+]
 
 
-def measure(method: str, data: Path) -> dict[str, float | None]:
-    """Seconds, MiB beyond what was held before the call (watched every millisecond), and the values."""
-    call = METHODS[method][1]()
-    with np.load(data) as arrays:
-        masks, maps = arrays["masks"], arrays["maps"]
-    call(masks[:2], maps[:2])  # what loads on first use is loaded
-    before, peak, watching = resident(), [0.0], threading.Event()
-
-    def watch() -> None:
-        while not watching.wait(0.001):
-            peak[0] = max(peak[0], resident())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    auroc, pro = call(masks, maps)
-    watching.set()
-    watcher.join()
-    seconds = []
-    for _ in range(1 if "replicates" in method else 3):
-        began = time.perf_counter()
-        call(masks, maps)
-        seconds.append(time.perf_counter() - began)
-    return {"seconds": min(seconds), "MiB": max(0.0, peak[0] - before), "auroc": auroc, "pro": pro}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--one", nargs=2, metavar=("METHOD", "DATA"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.one:
-        print(json.dumps(measure(options.one[0], Path(options.one[1]))))
-        return
+def prepare(folder: Path) -> None:
     for name, sizes in SETS.items():
-        with tempfile.TemporaryDirectory() as folder:
-            data = Path(folder) / "set.npz"
-            masks, maps = smooth_set(*sizes)
-            np.savez(data, masks=masks, maps=maps)
-            runs: dict[str, list[dict]] = {method: [] for method in METHODS}
-            for _ in range(options.rounds):
-                for method in METHODS:
-                    found = subprocess.run(
-                        [sys.executable, __file__, "--one", method, str(data)],
-                        capture_output=True,
-                        text=True,
-                        env={**os.environ, **ONE_THREAD},
-                    )
-                    if found.returncode == 0:
-                        runs[method].append(json.loads(found.stdout.splitlines()[-1]))
-                    else:
-                        print(f"left out: {method}: {found.stderr.strip().splitlines()[-1]}", file=sys.stderr)
-        print(f"\nset {name}: {sizes[0]} x {sizes[2]} x {sizes[2]}, {masks.mean():.1%} anomalous\n")
-        print("| method | seconds | MiB beyond the arrays | pixel AUROC | PRO |\n|---|---|---|---|---|")
-        for method, results in runs.items():
-            if results:
-                seconds, memory = (statistics.median(r[key] for r in results) for key in ("seconds", "MiB"))
-                values = " | ".join("" if results[0][k] is None else f"{results[0][k]:.7f}" for k in ("auroc", "pro"))
-                print(f"| {method} | {seconds:.3f} | {memory:.0f} | {values} |")
-        print("\n| ratio of seconds | median | least | most |\n|---|---|---|---|")
-        for peer, ours in RATIOS:
-            ratios = [p["seconds"] / o["seconds"] for p, o in zip(runs[peer], runs[ours], strict=False)]
-            if ratios:
-                print(f"| {peer} / {ours} | {statistics.median(ratios):.1f} | {min(ratios):.1f} | {max(ratios):.1f} |")
+        masks, maps = smooth_set(*sizes)
+        np.savez(folder / f"{name}.npz", masks=masks, maps=maps)
 
+
+def method(which: str, name: str):
+    def measure(folder: Path) -> dict:
+        call = CALLS[name]()
+        with np.load(folder / f"{which}.npz") as arrays:
+            masks, maps = arrays["masks"], arrays["maps"]
+        call(masks[:2], maps[:2])  # what loads on first use is loaded
+        found = timed(lambda: call(masks, maps), calls=1 if "replicates" in name else 3)
+        return {**found, "pixel AUROC": found["result"][0], "PRO": found["result"][1]}
+
+    return measure
+
+
+def notes(medians: dict[str, dict], rates: dict[str, float]) -> list[str]:
+    told = []
+    for metric in ("pixel AUROC", "PRO"):
+        values = [f"{name} {found[metric]:.7f}" for name, found in medians.items() if found.get(metric) is not None]
+        told.append(f"{metric}: {'; '.join(values)}.")
+    return told
+
+
+SECTION = Section(
+    title="Pixel metrics",
+    work="maps and masks, set A 83 x 224 x 224 and set B 160 x 320 x 320, one thread",
+    prepare=prepare,
+    methods={f"{which}: {name}": method(which, name) for which in SETS for name in CALLS},
+    ratios=[(f"{which}: {slow}", f"{which}: {fast}", bar) for which in SETS for slow, fast, bar in RATIOS],
+    notes=notes,
+    environment=ONE_THREAD,
+)
 
 if __name__ == "__main__":
-    main()
+    run(SECTION)
