@@ -51,9 +51,9 @@ def loop(which, size: int, **options):
 
     def measure(folder: Path) -> dict:
         x = torch.from_numpy(np.load(folder / "projected.npy"))
-        seconds = []
+        seconds, memory = [], Watch()
         for picks in PREFIX:
-            with Watch() as memory:
+            with memory:
                 began = time.perf_counter()
                 picked = which(x, picks, **options)
                 seconds.append(time.perf_counter() - began)
@@ -70,10 +70,10 @@ def anomalib(folder: Path) -> dict:
     from anomalib.models.components import KCenterGreedy
 
     x = torch.from_numpy(np.load(folder / "features.npy"))
-    seconds = []
+    seconds, memory = [], Watch()
     for picks in PREFIX:
         sampler = KCenterGreedy(x, sampling_ratio=(picks + 0.5) / len(x))
-        with Watch() as memory:
+        with memory:
             began = time.perf_counter()
             sampler.select_coreset_idxs()
             seconds.append(time.perf_counter() - began)

@@ -75,12 +75,12 @@ class MemoryBank:
         squared, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         for first in range(0, len(queries), BLOCK):
             block = slice(first, first + BLOCK)
-            open_ = np.arange(len(queries))[block]
+            undecided = np.arange(len(queries))[block]
             if self._shortlist is not None and k <= SHORTLIST // 4:
                 squared[block], rows[block], proven = self._shortlist.search(queries[block], k)
-                open_ = open_[~proven]
-            if len(open_):
-                squared[open_], rows[open_] = _search_all(index, vectors, queries[open_], k)
+                undecided = undecided[~proven]
+            if len(undecided):
+                squared[undecided], rows[undecided] = _search_all(index, vectors, queries[undecided], k)
         return squared, rows
 
 
@@ -108,8 +108,8 @@ class _Shortlist:
         """(n, d) to (n, NARROW + 1): the leading coordinates, and the length of the rest."""
         centred = vectors - self.centre
         leading = centred @ self.directions
-        rest = np.einsum("ij,ij->i", centred, centred) - np.einsum("ij,ij->i", leading, leading)
-        return np.column_stack([leading, np.sqrt(rest.clip(0))])
+        rest = centred - leading @ self.directions.T  # its length from a difference of squares would lose digits
+        return np.column_stack([leading, np.sqrt(np.einsum("ij,ij->i", rest, rest))])
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """As `MemoryBank.search`, and which of the queries (q,) were answered for certain."""
@@ -118,16 +118,16 @@ class _Shortlist:
         lower -= ROUNDING * (np.square(shortened).sum(1, keepdims=True) + self.largest)
         squared = np.full((len(queries), k), np.inf, dtype=np.float32)
         rows = np.zeros((len(queries), k), dtype=np.int64)
-        open_ = np.arange(len(queries))
+        undecided = np.arange(len(queries))
         for j in range(SHORTLIST):
-            open_ = open_[lower[open_, j] < squared[open_, -1]]
-            if not len(open_):
+            undecided = undecided[lower[undecided, j] < squared[undecided, -1]]
+            if not len(undecided):
                 break
-            found = candidates[open_, j]
-            longer = np.column_stack([squared[open_], _squared(queries, open_, self.vectors, found)])
+            found = candidates[undecided, j]
+            longer = np.column_stack([squared[undecided], _squared(queries, undecided, self.vectors, found)])
             order = np.argsort(longer, axis=1, kind="stable")[:, :k]
-            squared[open_] = np.take_along_axis(longer, order, axis=1)
-            rows[open_] = np.take_along_axis(np.column_stack([rows[open_], found]), order, axis=1)
+            squared[undecided] = np.take_along_axis(longer, order, axis=1)
+            rows[undecided] = np.take_along_axis(np.column_stack([rows[undecided], found]), order, axis=1)
         return squared, rows, lower[:, -1] >= squared[:, -1]
 
 

@@ -240,7 +240,7 @@ class PatchCore:
 
     def _embeddings(self, pictures: Pictures, what: str, progress: Progress) -> Iterator[tuple[slice, np.ndarray]]:
         """Locally aware patch features (b, h, w, DIM), batch after batch."""
-        size = batch_size(self.backbone.device)
+        size = batch_size(self.backbone.device, self.backbone.precision)
         starts = range(0, len(pictures.samples), size)
         for start in progress(starts, desc=what, unit="batch"):
             batch = slice(start, min(start + size, len(pictures.samples)))

@@ -74,6 +74,7 @@ def test_a_shortlist_finds_what_the_whole_search_finds(seed, k, decay, scale, of
     vectors, queries = (rng.normal(size=(n, 16)) * spread + offset for n in (300, 40))
     vectors[50:80] = vectors[20]  # repeats
     queries[:5], queries[5:9] = vectors[18:23], queries[5:9] * 20  # on the bank, and far from it
+    queries[9:12, -1] += 30  # far along an axis that the shortlist does not look at
     vectors, queries = (np.float32(x * scale) for x in (vectors, queries))
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("NARROW", 4), ("SHORTLIST", 8), ("LARGE", 100), ("TELLING", 0), ("BLOCK", 16)):
