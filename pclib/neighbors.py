@@ -18,7 +18,7 @@ from pclib._checks import at_least
 
 NARROW = 256  # leading directions that a shortlist is made from
 SHORTLIST = 32  # how many candidates it holds
-LARGE = 4096  # vectors in a bank that a shortlist pays for itself with
+LARGE = 5000  # vectors in a bank that a shortlist pays for itself with
 TELLING = 0.9  # share of the bank's variance that must lie along the leading directions
 ROUNDING = 1e-5  # of the squared norms: more than float32 can be wrong by in a squared distance
 BLOCK = 4096  # queries at a time

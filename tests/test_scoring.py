@@ -88,11 +88,11 @@ def test_a_shortlist_finds_what_the_whole_search_finds(seed, k, decay, scale, of
 
 
 def test_a_shortlist_is_left_alone_where_it_would_not_pay():
-    wide, random = np.zeros((4096, 512), "f4"), np.random.default_rng(0)
-    assert bank_of(random.normal(size=(4096, 511)))._shortlist is None  # too narrow
-    assert bank_of(random.normal(size=(4095, 512)))._shortlist is None  # too few
+    wide, random = np.zeros((5000, 512), "f4"), np.random.default_rng(0)
+    assert bank_of(random.normal(size=(5000, 511)))._shortlist is None  # too narrow
+    assert bank_of(random.normal(size=(4999, 512)))._shortlist is None  # too few
     assert bank_of(random.normal(size=wide.shape))._shortlist is None  # no direction tells more than others
-    wide[:, :100] = random.normal(size=(4096, 100))
+    wide[:, :100] = random.normal(size=(5000, 100))
     bank = bank_of(wide)
     assert bank._shortlist is not None and bank._shortlist.search(wide[:9], 1)[2].all()
 
