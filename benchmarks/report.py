@@ -52,9 +52,12 @@ def markdown(section: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def page(results: dict[str, dict]) -> str:
+    return HEAD + "\n".join(markdown(section) for section in results.values())
+
+
 def main() -> None:
-    sections = json.loads((HERE / "results.json").read_text())
-    PAGE.write_text(HEAD + "\n".join(markdown(section) for section in sections.values()))
+    PAGE.write_text(page(json.loads((HERE / "results.json").read_text())))
 
 
 if __name__ == "__main__":

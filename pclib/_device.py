@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -22,11 +22,8 @@ def choose_device(device: str = "auto") -> torch.device:
     return chosen
 
 
-def computing_in(precision: str, device: torch.device) -> AbstractContextManager:
-    """A context in which networks compute in `precision`; their weights stay float32."""
-    if precision == "bfloat16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    # by default cuDNN rounds what float32 convolutions read to 10 bits
+def computing_on(device: torch.device) -> AbstractContextManager:
+    """A context in which float32 means float32: by default cuDNN rounds what its convolutions read to 10 bits."""
     return torch.backends.cudnn.flags(allow_tf32=False) if device.type == "cuda" else nullcontext()
 
 

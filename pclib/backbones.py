@@ -20,7 +20,7 @@ from torch.fx import GraphModule
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pclib._checks import near, one_of, some
-from pclib._device import PRECISIONS, choose_device, computing_in
+from pclib._device import PRECISIONS, choose_device, computing_on
 from pclib._files import sha256, sha256_arrays
 from pclib._torchvision import import_torchvision
 from pclib.profile import weight_places
@@ -59,7 +59,7 @@ class Backbone:
         self.network = _cut(network.eval().requires_grad_(False), self.layers)
         self.digest = sha256_arrays({n: t.cpu().numpy() for n, t in self.network.state_dict().items()})
         _fold_normalisations(self.network)
-        self.network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(self.device, PRECISIONS[precision], memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __repr__(self) -> str:
         return f"Backbone({self.name!r}, layers={list(self.layers)}, {self.device}, {self.precision})"
@@ -72,8 +72,8 @@ class Backbone:
 
     def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """(n, 3, h, w) normalised images to one (n, c, h', w') float32 map per layer."""
-        with computing_in(self.precision, self.device):
-            maps = self.network(images.to(self.device))
+        with computing_on(self.device):
+            maps = self.network(images.to(self.device, PRECISIONS[self.precision]))
         return {layer: maps[layer].float() for layer in self.layers}
 
     def shapes(self, crop: int) -> dict[str, tuple[int, int, int]]:
@@ -82,7 +82,7 @@ class Backbone:
         Raises ValueError for a layer whose output is not a map, and for layers that go from deep to shallow.
         """
         with torch.inference_mode():
-            maps = self.network(torch.zeros(1, 3, crop, crop, device=self.device))
+            maps = self.network(torch.zeros(1, 3, crop, crop, device=self.device, dtype=PRECISIONS[self.precision]))
         for layer, found in maps.items():
             if not isinstance(found, torch.Tensor) or found.ndim != 4:
                 shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
