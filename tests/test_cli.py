@@ -75,6 +75,7 @@ def test_evaluate_prints_the_three_metrics_with_counts(folder, capsys):
         assert metric in said or metric.replace("0.", "1.") in said
 
 
+@pytest.mark.slow
 def test_demo_writes_a_page_with_every_defect_found(folder, tmp_path, capsys):
     out = tmp_path / "demo"
     assert cli.main(["demo", str(folder), "--out", str(out), *QUICK]) == 0
@@ -94,6 +95,7 @@ def test_demo_leaves_other_peoples_files_alone(tmp_path, capsys):
     assert (tmp_path / "found-treasure.png").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_an_interrupted_demo_can_be_run_again(folder, tmp_path, monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
