@@ -40,8 +40,9 @@ _NAMES = {
     "open_images": "datasets",
 }
 _MODULES = (
-    *("samples", "framing", "toybox", "datasets", "export", "backbones", "patches", "coreset", "neighbors"),
-    *("scoring", "detector", "patchcore", "metrics", "plots", "demo"),
+    *("samples", "framing", "toybox", "datasets", "inventory", "fetch", "export", "backbones", "patches", "coreset"),
+    *("neighbors", "scoring", "detector", "patchcore", "metrics", "configurations", "cells", "measuring", "store"),
+    *("plots", "demo"),
 )
 
 __all__ = [

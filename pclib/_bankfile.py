@@ -20,7 +20,7 @@ KEY = "pclib"
 
 def write(path: str | Path, method: str, tensors: dict[str, np.ndarray], manifest: dict[str, Any]) -> None:
     """Write the file whole or not at all, with the format, the versions at work and a hash of all that is in it."""
-    manifest = {"format": FORMAT, "method": method, "versions": _versions(), **manifest}
+    manifest = {"format": FORMAT, "method": method, "versions": versions(), **manifest}
     text = json.dumps(manifest, indent=1)
     tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     with replacing(path) as partial:
@@ -58,7 +58,7 @@ def read(path: str | Path, method: str) -> tuple[dict[str, np.ndarray], dict[str
     return tensors, manifest
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Versions of what shapes a bank, as far as they are installed under these names."""
     found = {}
     for name in ("pclib", "torch", "torchvision", "timm", "faiss-cpu", "numpy"):

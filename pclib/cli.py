@@ -16,6 +16,7 @@ from pclib import __version__
 
 if TYPE_CHECKING:
     from pclib.detector import Scores
+    from pclib.inventory import CategoryStatus, DataSet
     from pclib.patchcore import PatchCore
 
 # Heavy modules load inside the commands: `pclib --help` must answer at once.
@@ -29,6 +30,7 @@ EXAMPLES = """examples:
   pclib fit good_pictures/ -o bank.safetensors  learn from a folder of good pictures
   pclib score bank.safetensors new/ --csv scores.csv --maps maps/
   pclib evaluate path/to/mvtec/bottle           image AUROC, pixel AUROC and PRO of a category
+  pclib data fetch visa                         download a known data set, or say what of it is here: data status
   pclib toybox export pictures/                 the embedded categories as files, in MVTec AD's layout
   pclib doctor                                  what is installed, what is missing, what to do
 """
@@ -104,6 +106,15 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--category", nargs="+", metavar="NAME", help="only these [all]")
     export.add_argument("--force", action="store_true", help="replace a folder that is not empty")
     _toybox_options(export)
+
+    data = commands.add_parser("data", help="known data sets (mvtec, visa): say what of them is here, or get them")
+    inside = data.add_subparsers(required=True, metavar="COMMAND")
+    state = _command(inside, "status", _data_status, "say what of a known data set is here, and what is missing")
+    state.add_argument("name", nargs="?", help="mvtec or visa [both]")
+    state.add_argument("--checksums", action="store_true", help="a SHA-256 of each category, to compare two copies")
+    fetch = _command(inside, "fetch", _data_fetch, "download a known data set, check it and unpack it")
+    fetch.add_argument("name", help="mvtec or visa")
+    fetch.add_argument("--accept-licence", action="store_true", help="accept its licence without being asked")
 
     _command(commands, "doctor", _doctor, "say what is installed and what to do about the rest")
     return parser
@@ -328,6 +339,53 @@ def _setting(text: str) -> tuple[str, float]:
         return name.replace("-", "_"), float(value)
     except ValueError as error:
         raise ValueError(f"--knobs {text}: give NAME=VALUE, such as contrast=0.5") from error
+
+
+def _data_status(options: argparse.Namespace) -> None:
+    from pclib.inventory import DATA_SETS, by_hand, folder, known, status
+
+    for data in [known(options.name)] if options.name else DATA_SETS.values():
+        seen = status(data.name, checksums=options.checksums)
+        complete = sum(category.state == "complete" for category in seen)
+        print(f"{data.title}: {complete} of {len(seen)} categories complete in {folder(data.name)}")
+        for category in seen:
+            print(f"  {_status_line(category)}")
+        if complete < len(seen):
+            print(f"  to complete it, {by_hand(data)}")
+
+
+def _status_line(seen: CategoryStatus) -> str:
+    from pclib._checks import some
+
+    line = f"{seen.category:<10}  {seen.state:<10}  {seen.found} of {seen.expected} files"
+    if seen.state == "incomplete":
+        line += f"; missing {some(seen.lacking)}"
+    return line if seen.checksum is None else f"{line}  {seen.checksum}"
+
+
+def _data_fetch(options: argparse.Namespace) -> int:
+    from pclib.fetch import fetch
+    from pclib.inventory import known, status
+
+    data = known(options.name)
+    complete = all(seen.state == "complete" for seen in status(data.name))
+    accepted = options.accept_licence or (not complete and sys.stdin.isatty() and _accepts(data))
+    try:
+        folder = fetch(data.name, accept_licence=accepted)
+    except KeyboardInterrupt:
+        print("pclib: interrupted; the same command goes on from where the download ended", file=sys.stderr)
+        return 130
+    if not complete:
+        print(f"{data.title} is in {folder} ({data.licence}); if you publish, cite {data.citation}")
+    return 0
+
+
+def _accepts(data: DataSet) -> bool:
+    """Ask on the terminal whether the licence is accepted."""
+    from pclib.fetch import licence
+
+    print(f"{licence(data)}, and is {data.archive.bytes / 1e9:.1f} GB to download")
+    return input("Do you accept that? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Open a category, wherever it lives: embedded, in MVTec AD's layout, or in a plain folder.
+"""Open a category, wherever it lives: embedded, in MVTec AD's layout, in VisA's, or in a plain folder.
 
 MVTec AD layout                         plain folder
 bottle/                                 screws/
@@ -6,10 +6,18 @@ bottle/                                 screws/
   test/good/000.png                       bent/b.jpg
   test/broken/000.png                     ground_truth/bent/b.png   (optional)
   ground_truth/broken/000_mask.png      or simply good pictures, in one folder without subfolders
+
+VisA layout
+split_csv/1cls.csv                      which pictures to train on and which to test on
+candle/
+  Data/Images/Normal/0000.JPG
+  Data/Images/Anomaly/000.JPG
+  Data/Masks/Anomaly/000.png            kinds of defect as small numbers; all above 0 is defect
 """
 
 from __future__ import annotations
 
+import csv
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -26,15 +34,18 @@ from pclib.toybox import Toybox
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 MASKS = "ground_truth"
+SPLIT = "split_csv/1cls.csv"
+SPLIT_KINDS = {("train", "normal"): GOOD, ("test", "normal"): GOOD, ("test", "anomaly"): "anomaly"}
 TEST_EVERY = 5  # in a plain folder every fifth good picture is kept for the test
 
 
 @dataclass(frozen=True)
 class FileSample(Sample):
-    """A picture in a file, with the file of its mask if there is one."""
+    """A picture in a file, with the file of its mask if there is one; `numbered` masks tell kinds of defect apart."""
 
     path: Path
     mask_path: Path | None = None
+    numbered: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -52,12 +63,13 @@ class FileSample(Sample):
             return upright.convert("RGB")
 
     def load_mask(self) -> np.ndarray | None:
-        """(h, w) bool; raises ValueError if the file is not binary or not of its picture's size."""
+        """(h, w) bool; raises ValueError if the file is not binary (nor numbered) or not of its picture's size."""
         if self.mask_path is None:
             return super().load_mask()
         try:
             with Image.open(self.mask_path) as image:
-                mode, grey = image.mode, np.asarray(image.convert("L"))
+                mode = image.mode
+                grey = np.asarray(image if self.numbered and mode == "P" else image.convert("L"))
         except UNREADABLE as error:
             raise ValueError(f"{self.mask_path}: mask cannot be read ({error}); save it again") from error
         if "A" in mode:
@@ -68,7 +80,7 @@ class FileSample(Sample):
                 f"{self.size[0]} x {self.size[1]}; a mask must have its picture's size"
             )
         levels = np.unique(grey)
-        if (levels > 0).sum() > 1:
+        if not self.numbered and (levels > 0).sum() > 1:
             raise ValueError(
                 f"{self.mask_path}: mask is not binary, it has the grey levels {some([str(v) for v in levels], 5)}; "
                 "save it without lossy compression or antialiasing, as 0 and 255"
@@ -90,18 +102,22 @@ def _eight_bit(grey: np.ndarray, path: Path) -> np.ndarray:
 def open_category(where: str | os.PathLike[str]) -> Category:
     """Open "toybox/<name>" or a folder in one of the layouts above.
 
-    In MVTec AD's layout the split is the folder's own. In a plain folder with other folders beside good/, every fifth
-    good picture is kept for the test, so that there is something to tell the defects from.
+    In MVTec AD's layout the split is the folder's own, in VisA's it is that of split_csv/1cls.csv. In a plain folder
+    with other folders beside good/, every fifth good picture is kept for the test, so that there is something to tell
+    the defects from.
 
-    Raises FileNotFoundError if there is no such folder, ValueError if it holds no good pictures, a mask has no picture,
-    or only some of the pictures of a defect have masks.
+    Raises FileNotFoundError if there is no such folder, or no split file where there should be one; ValueError if the
+    folder holds no good pictures, or not all that the split names, a mask has no picture, or only some of the pictures
+    of a defect have masks.
     """
     if isinstance(where, str) and where.startswith("toybox/"):
         return Toybox(where.removeprefix("toybox/"))
     root = Path(where)
     if not os.fspath(where) or not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder; give a category's folder, or an embedded one: toybox/washer")
-    return _open_mvtec(root) if (root / "train").is_dir() else _open_plain(root)
+    if (root / "train").is_dir():
+        return _open_mvtec(root)
+    return _open_visa(root) if (root / "Data" / "Images").is_dir() else _open_plain(root)
 
 
 def open_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Sample]:
@@ -152,6 +168,53 @@ def _open_mvtec(root: Path) -> Category:
     _check_mask_folders(root, kinds)
     test = [s for folder in kinds for s in _samples(folder, root, folder.name)]
     return Category(root.resolve().name, train, test)
+
+
+def split_rows(root: Path, category: str) -> list[dict[str, str]]:
+    """What VisA's split says of one category: rows of split, label, image and mask, the files relative to `root`.
+
+    Raises FileNotFoundError if there is no split file in `root`, ValueError if it cannot be used for the category.
+    """
+    path = root / SPLIT
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such file, which says what to train on and what to test on; "
+            f"put {SPLIT} of VisA's archive beside the category folders"
+        )
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        if lacking := sorted({"object", "split", "label", "image", "mask"} - set(reader.fieldnames or ())):
+            raise ValueError(f"{path}: has no column {some(lacking)}; take the file from VisA's archive")
+        rows = [row for row in reader if row["object"] == category]
+    if not rows:
+        raise ValueError(f"{path}: names no pictures of {category}; take the file from VisA's archive")
+    for row in rows:
+        if (row["split"], row["label"]) not in SPLIT_KINDS or bool(row["mask"]) != (row["label"] == "anomaly"):
+            raise ValueError(
+                f"{path}: the row of {row['image']} ({row['split']}, {row['label']}, mask {row['mask'] or 'none'}) is "
+                "neither train and normal nor test and normal, nor test and anomaly with a mask; "
+                "take the file from VisA's archive"
+            )
+    return sorted(rows, key=lambda row: row["image"])
+
+
+def _open_visa(folder: Path) -> Category:
+    folder = Path(os.path.abspath(folder))  # its name and its parent matter, wherever a link may lead
+    root, name = folder.parent, folder.name
+    parts: dict[str, list[Sample]] = {"train": [], "test": []}
+    lacking = []
+    for row in split_rows(root, name):
+        defect = SPLIT_KINDS[row["split"], row["label"]]
+        mask = None if defect == GOOD else root / row["mask"]
+        lacking += [str(path) for path in (root / row["image"], mask) if path is not None and not path.is_file()]
+        sample = FileSample(row["image"].removeprefix(f"{name}/"), defect, root / row["image"], mask, numbered=True)
+        parts[row["split"]].append(sample)
+    if lacking:
+        raise ValueError(
+            f"{root / SPLIT}: names {len(lacking)} files that are not there: {some(lacking)}; "
+            "unpack VisA's archive again"
+        )
+    return Category(name, parts["train"], parts["test"])
 
 
 def _open_plain(root: Path) -> Category:

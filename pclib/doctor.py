@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
-from pclib.profile import data_folder, weight_places
+from pclib.profile import weight_places
 
 
 class Finding(NamedTuple):
@@ -31,7 +31,7 @@ def examine() -> Iterator[Finding]:
     yield from libraries
     if all(finding.ok for finding in libraries):
         yield from _weights()
-    yield _data()
+        yield _data()
     yield from _widgets()
 
 
@@ -45,7 +45,7 @@ def _installed(package: str) -> str | None:
 def _libraries() -> Iterator[Finding]:
     for package in (
         *("numpy", "pillow", "safetensors", "tqdm", "torch", "torchvision", "timm", "faiss-cpu", "scipy"),
-        *("matplotlib", "seaborn"),
+        *("matplotlib", "seaborn", "platformdirs"),
     ):
         found = _installed(package)
         yield Finding(package, found is not None, found or f"missing: pip install {package}", needed=True)
@@ -94,15 +94,15 @@ def _weights() -> Iterator[Finding]:
 
 
 def _data() -> Finding:
-    data = data_folder()
-    if data is None:
-        return Finding(
-            "MVTec AD",
-            False,
-            "for the paper's numbers: set PCLIB_DATA to its folder",
-        )
-    found = sorted(p.parent.parent.name for p in data.glob("*/train/good"))
-    return Finding("MVTec AD", bool(found), f"{len(found)} categories in {data}: {', '.join(found) or 'none'}")
+    from pclib.inventory import folder, status
+
+    seen = status("mvtec")
+    found = [category.category for category in seen if category.state == "complete"]
+    detail = f"{len(found)} of {len(seen)} categories complete in {folder('mvtec')}"
+    if not found:
+        return Finding("MVTec AD", False, f"for the paper's numbers: pclib data fetch mvtec; {detail}")
+    named = f": {', '.join(found)}; pclib data status says what is missing" if len(found) < len(seen) else ""
+    return Finding("MVTec AD", True, f"{detail}{named}")
 
 
 def _widgets() -> Iterator[Finding]:

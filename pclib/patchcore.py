@@ -97,14 +97,28 @@ class PatchCore:
         self._check_training(samples)
         pictures = read(samples, self.framing, skip_bad=skip_bad, progress=progress)
         self._check_training(pictures.samples)
-        rows, columns = self.grid
-        _check_memory(len(pictures.samples), rows * columns)
-        features = np.empty((len(pictures.samples), rows, columns, DIM), dtype=np.float32)
-        for batch, embedding in self._embeddings(pictures, "features", progress):
+        _check_memory(len(pictures.samples), self.grid[0] * self.grid[1])
+        features = self.embed(pictures, "features", progress)
+        return self.remember(pictures, features, self._select(features, progress))
+
+    def embed(
+        self, pictures: Pictures, what: str, progress: Progress = tqdm, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Locally aware patch features (n, rows, columns, DIM) of framed pictures, written to `out` if it is given."""
+        features = np.empty((len(pictures.samples), *self.grid, DIM), dtype=np.float32) if out is None else out
+        for batch, embedding in self._embeddings(pictures, what, progress):
             features[batch] = embedding
-        vectors, kept = self._select(features.reshape(-1, DIM), progress)
-        image, cell = np.divmod(kept, rows * columns)
-        self.bank = MemoryBank(vectors, image.astype(np.int32), np.stack(np.divmod(cell, columns), 1).astype(np.int32))
+        return features
+
+    def remember(self, pictures: Pictures, features: np.ndarray, kept: np.ndarray | None) -> Self:
+        """Make a memory of features (n, rows, columns, DIM) of pictures: of the rows `kept` of all n * rows * columns.
+
+        None keeps all. What `fit` does last, for whoever already has the features and a selection. Returns itself.
+        """
+        vectors, (rows, columns) = features.reshape(-1, DIM), self.grid
+        image, cell = np.divmod(np.arange(len(vectors)) if kept is None else kept, rows * columns)
+        place = np.stack(np.divmod(cell, columns), 1).astype(np.int32)
+        self.bank = MemoryBank(vectors if kept is None else vectors[kept], image.astype(np.int32), place)
         names = [sample.name for sample in pictures.samples]
         self.trained_on = dict(zip(names, pictures.digests, strict=True))
         self._train_samples = pictures.samples
@@ -136,10 +150,17 @@ class PatchCore:
         pictures = read(_checked_samples(samples), self.framing, skip_bad=skip_bad, progress=progress)
         return self._score_pictures(pictures, progress)
 
+    def score_features(self, pictures: Pictures, features: np.ndarray) -> Scores:
+        """As `score`, of framed pictures whose features (n, rows, columns, DIM) are already there."""
+        return self._scores(pictures, self._batches(len(pictures.samples), features))
+
     def _score_pictures(self, pictures: Pictures, progress: Progress) -> Scores:
+        return self._scores(pictures, self._embeddings(pictures, "scoring", progress))
+
+    def _scores(self, pictures: Pictures, embeddings: Iterable[tuple[slice, np.ndarray]]) -> Scores:
         patches = np.empty((len(pictures.samples), *self.grid), dtype=np.float32)
         image = np.empty(len(pictures.samples), dtype=np.float32)
-        for batch, embedding in self._embeddings(pictures, "scoring", progress):
+        for batch, embedding in embeddings:
             patches[batch], image[batch] = self._score(embedding)
         return Scores(image, AnomalyMaps(patches, self.framing.crop, SIGMA), pictures.samples, self.framing)
 
@@ -240,30 +261,33 @@ class PatchCore:
 
     def _embeddings(self, pictures: Pictures, what: str, progress: Progress) -> Iterator[tuple[slice, np.ndarray]]:
         """Locally aware patch features (b, h, w, DIM), batch after batch."""
-        size = batch_size(self.backbone.device, self.backbone.precision)
-        starts = range(0, len(pictures.samples), size)
-        for start in progress(starts, desc=what, unit="batch"):
-            batch = slice(start, min(start + size, len(pictures.samples)))
+        for batch in progress(self._slices(len(pictures.samples)), desc=what, unit="batch"):
             with torch.inference_mode():
                 maps = self.backbone(self.backbone.normalised(pictures.pixels[batch]))
                 features = embed(maps, PATCHSIZE, DIM, DIM)
                 finite = bool(features.sum().isfinite())  # a look at each value takes as long as making them
                 embedding = features.cpu().numpy()
             if not finite and not np.isfinite(embedding).all():
-                bad = pictures.samples[start + int(np.argwhere(~np.isfinite(embedding))[0][0])]
+                bad = pictures.samples[batch.start + int(np.argwhere(~np.isfinite(embedding))[0][0])]
                 raise ValueError(f"{bad.name}: its features hold NaN or infinity; check the backbone's weights")
             yield batch, embedding
 
-    def _select(self, features: np.ndarray, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
-        """The vectors to keep (m, DIM) and their rows among the features (n, DIM)."""
+    def _slices(self, count: int) -> list[slice]:
+        size = batch_size(self.backbone.device, self.backbone.precision)
+        return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+    def _batches(self, count: int, features: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        return ((batch, features[batch]) for batch in self._slices(count))
+
+    def _select(self, features: np.ndarray, progress: Progress) -> np.ndarray | None:
+        """Which of all patches to keep, as rows of features (n, rows, columns, DIM) taken together; None for all."""
+        vectors = features.reshape(-1, DIM)
         if callable(self.coreset):
-            kept = self.coreset(features).indices
-        elif self.coreset == 1:
-            return features, np.arange(len(features))
-        else:
-            size, device = int(len(features) * self.coreset), self.backbone.device
-            kept = greedy(features, size, seed=self.seed, device=device, progress=progress).indices
-        return features[kept], kept
+            return self.coreset(vectors).indices
+        if self.coreset == 1:
+            return None
+        size, device = int(len(vectors) * self.coreset), self.backbone.device
+        return greedy(vectors, size, seed=self.seed, device=device, progress=progress).indices
 
     def _distances(self, squared: np.ndarray) -> np.ndarray:
         return squared if self.protocol == "official" else np.sqrt(squared)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("TQDM_DISABLE", "1")
-for name in ("PCLIB_DATA", "PCLIB_WEIGHTS", "PCLIB_PROFILE"):
+for name in ("PCLIB_DATA", "PCLIB_VISA", "PCLIB_WEIGHTS", "PCLIB_PROFILE", "PCLIB_MIRRORS", "PCLIB_STORE"):
     os.environ.pop(name, None)
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 

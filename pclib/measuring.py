@@ -1,0 +1,245 @@
+"""Cells that share work, measured one after another: pictures read once, features once, one greedy run per seed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import psutil
+import torch
+
+from pclib import __version__
+from pclib._bankfile import versions
+from pclib._checks import near
+from pclib._device import available_memory, gibibytes
+from pclib._files import sha256
+from pclib._watch import Watch
+from pclib.backbones import load_backbone
+from pclib.cells import METRICS, Cell, Measured
+from pclib.coreset import Selection, greedy
+from pclib.datasets import check_masks
+from pclib.detector import Scores
+from pclib.framing import Pictures, read
+from pclib.metrics import Evaluation, evaluate
+from pclib.patchcore import DIM, PATCHSIZE, SIGMA, PatchCore
+from pclib.samples import Sample
+
+ROOM = 0.7  # of the available memory, which features may take before they go to a file
+FIXED = {"patchsize": PATCHSIZE, "dimensions": DIM, "sigma": SIGMA}
+
+
+class Bench(Protocol):
+    """Where the cells of one group are measured. Made of all of them, so that it knows what they will share."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None: ...
+
+    def measure(self, cell: Cell) -> Measured: ...
+
+
+def open_bench(cells: Sequence[Cell]) -> Bench:
+    """The bench for cells of one group. Raises ValueError for a method that nothing here measures."""
+    method = cells[0].configuration.method
+    if ":" in method:
+        module, name = method.split(":")
+        return getattr(import_module(module), name)(cells)
+    if method not in METHODS:
+        raise ValueError(f"no method {method!r}; there is {near(method, METHODS)}, or your own as 'module:Class'")
+    return METHODS[method](cells)
+
+
+@dataclass(frozen=True, eq=False)
+class _Shared:
+    """What all cells of a group have in common."""
+
+    detector: PatchCore
+    train: Pictures
+    test: Pictures
+    train_features: np.ndarray
+    test_features: np.ndarray
+
+
+class PatchCoreBench:
+    """PatchCore's cells of one category and backbone.
+
+    The first picks of the greedy selection for the largest coreset share are the selection for a smaller one. Features
+    of all pictures are held as long as the bench is: in memory, or in a temporary file where they would fill it.
+    """
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        self.parameters = dict(cells[0].configuration.parameters)
+        for name, value in FIXED.items():
+            if self.parameters[name] != value:
+                raise ValueError(f"{name} is {value} in this version of PatchCore, not {self.parameters[name]}")
+        self.picked_for: dict[int, float] = {}  # seed: largest share below 1
+        for seed, share in ((c.seed, c.configuration.parameters["coreset"]) for c in cells):
+            if share < 1:
+                self.picked_for[seed] = max(share, self.picked_for.get(seed, 0.0))
+        self.shared: _Shared | None = None
+        self.selections: dict[int, Selection] = {}
+
+    def measure(self, cell: Cell) -> Measured:
+        """Fit, score and evaluate. Raises what opening the category, reading its pictures and PatchCore raise."""
+        with Watch() as watch:
+            shared = self.shared = self.shared or self._prepare(cell, watch)
+            with watch.stage("coreset"):
+                kept = self._kept(shared, cell)
+            with watch.stage("scoring"):
+                detector = shared.detector.remember(shared.train, shared.train_features, kept)
+                scores = detector.score_features(shared.test, shared.test_features)
+            with watch.stage("metrics"):
+                found = evaluate(scores)
+        return Measured(
+            metrics=metrics_of(found),
+            counts={
+                "n_train": len(shared.train.samples),
+                **{name: getattr(found, name) for name in ("n_good", "n_anomalous", "n_regions")},
+            },
+            scores=scores_of(scores),
+            timing=watch.seconds,
+            memory=watch.most,
+            provenance=provenance([shared.train, shared.test], detector.backbone.digest),
+        )
+
+    def _prepare(self, cell: Cell, watch: Watch) -> _Shared:
+        p = self.parameters
+        with watch.stage("reading"):
+            category = cell.open()
+            if not category.test:
+                raise ValueError(f"{category.name}: has no test pictures to measure on")
+            backbone = load_backbone(p["backbone"], p["layers"], weights=p["weights"], precision=p["precision"])
+            kinds = {name: p[name] for name in ("resize", "crop", "neighbors", "protocol")}
+            detector = PatchCore(backbone, coreset=1, **kinds)
+            train = read(category.train, detector.framing, progress=_silent)
+            test = _with_masks(read(category.test, detector.framing, progress=_silent))
+            check_masks(test.samples)
+        with watch.stage("features"):
+            train_room, test_room = rooms([(len(p.samples), *detector.grid, DIM) for p in (train, test)])
+            train_features = detector.embed(train, "train features", _silent, train_room)
+            test_features = detector.embed(test, "test features", _silent, test_room)
+        return _Shared(detector, train, test, train_features, test_features)
+
+    def _kept(self, shared: _Shared, cell: Cell) -> np.ndarray | None:
+        share = cell.configuration.parameters["coreset"]
+        if share == 1:
+            return None
+        vectors = shared.train_features.reshape(-1, DIM)
+        if cell.seed not in self.selections:
+            self.selections[cell.seed] = greedy(
+                vectors,
+                int(len(vectors) * self.picked_for[cell.seed]),
+                start=self.parameters["start"],
+                project=self.parameters["projection"],
+                seed=cell.seed,
+                device=shared.detector.backbone.device,
+                progress=_silent,
+            )
+        return self.selections[cell.seed].first(int(len(vectors) * share)).indices
+
+
+METHODS: dict[str, type[Bench]] = {"patchcore": PatchCoreBench}
+
+
+def rooms(shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    """Empty float32 arrays, in memory if most of it stays free, else in temporary files that vanish with them.
+
+    Raises MemoryError if there is no room on the disk either.
+    """
+    needed, available = sum(4 * int(np.prod(shape)) for shape in shapes), available_memory()
+    if needed <= ROOM * available:
+        return [np.empty(shape, np.float32) for shape in shapes]
+    folder = tempfile.gettempdir()
+    if needed > (free := psutil.disk_usage(folder).free):
+        raise MemoryError(
+            f"the features take {gibibytes(needed)}; {gibibytes(available)} of memory are available, and {folder} has "
+            f"{gibibytes(free)} left: free some of either, or name a larger disk in TMPDIR"
+        )
+    return [np.memmap(tempfile.TemporaryFile(), np.float32, "w+", shape=shape) for shape in shapes]
+
+
+@dataclass(frozen=True)
+class _Known(Sample):
+    """A test picture that has been read; its mask is asked for again in every cell, and kept."""
+
+    pixels: tuple[int, int]
+    mask: np.ndarray | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.pixels
+
+    def load_mask(self) -> np.ndarray | None:
+        return super().load_mask() if self.mask is None else self.mask
+
+
+def _with_masks(pictures: Pictures) -> Pictures:
+    known = [_Known(s.name, s.defect, s.size, s.load_mask() if s.label else None) for s in pictures.samples]
+    return Pictures(list(known), pictures.pixels, pictures.digests)
+
+
+def metrics_of(found: Evaluation) -> dict[str, float | None]:
+    """The three metrics with the ends of their intervals, flat."""
+    flat: dict[str, float | None] = {}
+    for name in METRICS.values():
+        ends = getattr(found, f"{name}_interval") or (None, None)
+        flat |= {name: getattr(found, name), f"{name}_low": ends[0], f"{name}_high": ends[1]}
+    return flat
+
+
+def scores_of(scores: Scores) -> dict[str, np.ndarray]:
+    """What is kept of each test picture: name, defect and image score."""
+    return {
+        "name": np.array([s.name for s in scores.samples]),
+        "defect": np.array([s.defect or "" for s in scores.samples]),
+        "score": scores.image,
+    }
+
+
+def provenance(pictures: Iterable[Pictures], weights: str) -> dict[str, Any]:
+    """What a measurement rests on: hashes of pictures (with masks) and weights, the code, versions, kind of machine."""
+    hashed = hashlib.sha256()
+    for sample, seen in ((s, d) for p in pictures for s, d in zip(p.samples, p.digests, strict=True)):
+        mask = sample.load_mask() if sample.label else None
+        hashed.update(f"{sample.name} {sample.defect} {seen} ".encode())
+        hashed.update(b"" if mask is None else np.packbits(mask).tobytes())
+    return {
+        "data": hashed.hexdigest(),
+        "weights": weights,
+        "code": code_version(),
+        "versions": versions(),
+        "host": host(),
+    }
+
+
+@lru_cache
+def code_version() -> str:
+    """The package's version, and the first digits of a hash of its source as it lies here."""
+    folder = Path(__file__).parent
+    sources = [f"{p.relative_to(folder).as_posix()} {sha256(p)}" for p in sorted(folder.rglob("*.py"))]
+    return f"{__version__}+{hashlib.sha256(' '.join(sources).encode()).hexdigest()[:12]}"
+
+
+@lru_cache
+def host() -> str:
+    """The kind of machine, not which one: processor, cores, GPU."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        named = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        name = named[0] if named else name
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{name}, {os.cpu_count()} cores{gpu}"
+
+
+def _silent(items: Iterable, **_: Any) -> Iterable:
+    return items

@@ -1,0 +1,212 @@
+"""Cells measured together, and the store that keeps them."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import numpy as np
+import pytest
+
+from pclib import cells, configurations, evaluate, measuring, store
+from pclib.cells import Cell
+from pclib.configurations import EMBEDDED, PAPER
+from pclib.measuring import open_bench
+from pclib.patchcore import PatchCore
+from pclib.store import Store
+
+TINY = {"train": 6, "good": 3, "defective": 4, "size": 64, "seed": 0}
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Embedded categories of a few small pictures: what cells share is the same, only less."""
+    monkeypatch.setattr(cells, "PICTURES", TINY)
+
+
+def shares(seeds=(0,), category="washer"):
+    small = {"resize": 64, "crop": 64}
+    rows = [EMBEDDED[name].changed(name, **small) for name in ("PatchCore-25", "PatchCore-10", "PatchCore-1")]
+    return [Cell(row, "toybox", category, seed) for seed in seeds for row in rows]
+
+
+@pytest.fixture
+def measured(tiny):
+    cell = shares()[1]
+    return cell, open_bench([cell]).measure(cell)
+
+
+def test_shares_are_measured_with_one_feature_pass_and_one_greedy_run_for_each_seed(tiny, monkeypatch):
+    passes, runs = [], []
+    embed, greedy = PatchCore.embed, measuring.greedy
+    monkeypatch.setattr(PatchCore, "embed", lambda self, p, *a: passes.append(len(p.samples)) or embed(self, p, *a))
+    monkeypatch.setattr(measuring, "greedy", lambda v, size, **k: runs.append(size) or greedy(v, size, **k))
+    asked = shares(seeds=(0, 1))
+    bench = open_bench(asked)
+    for cell in asked:
+        bench.measure(cell)
+    assert passes == [TINY["train"], TINY["good"] + TINY["defective"]]
+    assert runs == [int(0.25 * 6 * 64)] * 2
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_cell_measured_with_others_is_what_it_is_alone_and_what_the_class_gives(tiny, place):
+    asked = shares()
+    together = open_bench(asked)
+    cell = asked[place]
+    found, alone = (
+        [b.measure(c) for c in cs][-1] for b, cs in ((together, asked[: place + 1]), (open_bench([cell]), [cell]))
+    )
+    assert found.metrics == alone.metrics
+    assert np.array_equal(found.scores["score"], alone.scores["score"])
+    category, share = cell.open(), cell.configuration.parameters["coreset"]
+    scores = PatchCore(resize=64, crop=64, coreset=share).fit(category.train).score(category.test)
+    assert np.array_equal(scores.image, found.scores["score"])
+    assert evaluate(scores).pro == found.metrics["pro"]
+
+
+def test_features_that_would_fill_the_memory_go_to_a_file_and_change_nothing(tiny, monkeypatch, measured):
+    cell, expected = measured
+    monkeypatch.setattr(measuring, "ROOM", 0.0)
+    bench = open_bench([cell])
+    assert bench.measure(cell).metrics == expected.metrics
+    assert isinstance(bench.shared.train_features, np.memmap)
+
+
+def test_a_category_of_a_known_set_that_is_not_here_says_where_to_put_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("PCLIB_DATA", str(tmp_path))
+    cell = Cell(PAPER["PatchCore-1"], "mvtec", "bottle", 0)
+    with pytest.raises(FileNotFoundError, match="pclib data fetch mvtec"):
+        open_bench([cell]).measure(cell)
+
+
+def test_a_parameter_that_this_version_fixes_is_refused_with_another_value():
+    row = PAPER["PatchCore-1"].changed("wide", patchsize=5)
+    with pytest.raises(ValueError, match="patchsize is 3"):
+        open_bench([Cell(row, "toybox", "washer", 0)])
+    with pytest.raises(ValueError, match="no parameter 'patch_size'; it has patchsize"):
+        PAPER["PatchCore-1"].changed("wide", patch_size=5)
+    with pytest.raises(ValueError, match="no configuration 'PatchCore-5'"):
+        configurations.find("PatchCore-5", PAPER)
+
+
+def test_cells_of_one_group_differ_in_share_and_seed_alone():
+    asked = shares(seeds=(0, 1))
+    assert len({c.group for c in asked}) == 1 and len({c.key for c in asked}) == 6
+    assert len({c.group for c in [*asked, *shares(category="gravel")]}) == 2
+    paper = [Cell(row, "mvtec", "bottle", 0) for row in PAPER.values()]
+    assert len({c.group for c in paper}) == 3, "one WideResNet50, two hierarchies of WideResNet101"
+
+
+def test_a_measurement_comes_back_as_it_was_kept_and_is_kept_once(tmp_path, measured):
+    cell, found = measured
+    kept = Store(tmp_path / "s")
+    with kept.writing():
+        kept.add_failure(cell, "no data")
+        assert kept.failures() == {cell.key: "no data"}
+        assert kept.add(cell, found) and not kept.add(cell, found)
+    again = Store(tmp_path / "s")
+    (row,) = again.rows()
+    assert {name: row[name] for name in found.metrics} == dict(found.metrics)
+    assert row["parameters"] == dict(cell.configuration.parameters) and row["provenance"] == dict(found.provenance)
+    assert np.array_equal(again.scores(row["scores"])["score"], found.scores["score"])
+    assert again.runs() == {cell.key: 1} and again.failures() == {}
+
+
+def test_a_second_writer_is_refused_while_readers_go_on(tmp_path):
+    first, second = Store(tmp_path), Store(tmp_path)
+    with first.writing():
+        assert len(second) == 0
+        with pytest.raises(ValueError, match="another sweep is writing"), second.writing():
+            pass
+    with second.writing():
+        pass
+
+
+def test_a_store_from_a_newer_version_or_that_is_damaged_is_refused(tmp_path):
+    Store(tmp_path)
+    with sqlite3.connect(tmp_path / store.FILE) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(ValueError, match="newer pclib"):
+        Store(tmp_path)
+    (tmp_path / store.FILE).write_bytes(b"not a database at all" * 100)
+    (tmp_path / "results.schema0.backup.sqlite").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"(?s)damaged .*schema0\.backup"):
+        Store(tmp_path)
+
+
+def test_an_older_store_is_copied_and_brought_up_to_date_or_left_as_it_was(tmp_path, monkeypatch, measured):
+    kept = Store(tmp_path)
+    kept.add(*measured)
+    monkeypatch.setattr(store, "SCHEMA", 2)
+    monkeypatch.setitem(store.MIGRATIONS, 1, "CREATE TABLE more (x); NO SUCH STATEMENT")
+    with pytest.raises(ValueError, match="is as it was"):
+        Store(tmp_path)
+    monkeypatch.setitem(store.MIGRATIONS, 1, "CREATE TABLE more (x)")
+    assert len(Store(tmp_path)) == 1
+    assert (tmp_path / "results.schema1.backup.sqlite").is_file()
+
+
+def test_a_store_held_by_another_program_is_an_error_after_seconds(tmp_path, monkeypatch, measured):
+    kept = Store(tmp_path)
+    monkeypatch.setattr(store, "PATIENCE", 0.1)
+    other = sqlite3.connect(kept.file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(ValueError, match="held by another program"):
+        kept.add(*measured)
+    other.close()
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch, measured):
+    kept = Store(tmp_path)
+
+    def full(path, **_):
+        path.write_bytes(b"PK")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(OSError, match="No space left"):
+        kept.add(*measured)
+    assert len(kept) == 0 and not list(tmp_path.rglob("*.npz"))
+
+
+def test_altered_and_missing_scores_are_noticed(tmp_path, measured):
+    kept = Store(tmp_path)
+    kept.add(*measured)
+    (row,) = kept.rows()
+    (file,) = tmp_path.rglob("*.npz")
+    np.savez(file, score=np.zeros(3))
+    with pytest.raises(ValueError, match="altered"):
+        kept.scores(row["scores"])
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match="again=True"):
+        kept.scores(row["scores"])
+
+
+def test_another_store_is_taken_over_once_and_differences_are_reported(tmp_path, measured):
+    cell, found = measured
+    mine, theirs = Store(tmp_path / "mine"), Store(tmp_path / "theirs")
+    theirs.add(cell, found)
+    assert len(mine.take(theirs).taken) == 1
+    assert mine.take(theirs).same == [cell.key] and len(mine) == 1
+    assert mine.rows()[0]["origin"] == theirs.identity
+    other = Store(tmp_path / "other")
+    other.add(cell, type(found)(**{**vars(found), "metrics": {**found.metrics, "pro": 0.5}}))
+    told = mine.take(other)
+    assert "1 differ" in repr(told) and mine.rows()[0]["pro"] == found.metrics["pro"]
+    (line,) = told.differences().to_dict("records")
+    assert (line["metric"], line["theirs"], line["same data"]) == ("PRO", 0.5, True)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_the_store_is_exported_as_a_table(tmp_path, measured, ending):
+    pd = pytest.importorskip("pandas")
+    if ending == "parquet":
+        pytest.importorskip("pyarrow")
+    cell, found = measured
+    kept = Store(tmp_path)
+    kept.add(cell, found)
+    path = kept.export(tmp_path / f"table.{ending}")
+    table = pd.read_csv(path) if ending == "csv" else pd.read_parquet(path)
+    assert table.loc[0, "pro"] == found.metrics["pro"] and table.loc[0, "code"] == found.provenance["code"]
+    with pytest.raises(ValueError, match=r"\.csv or \.parquet"):
+        kept.export(tmp_path / "table.xlsx")
