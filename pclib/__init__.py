@@ -41,7 +41,18 @@ _NAMES = {
 }
 _MODULES = (
     *("samples", "framing", "toybox", "datasets", "inventory", "fetch", "export", "backbones", "patches", "coreset"),
-    *("neighbors", "scoring", "detector", "patchcore", "metrics", "configurations", "cells", "measuring", "store"),
+    *(
+        "neighbors",
+        "scoring",
+        "detector",
+        "patchcore",
+        "metrics",
+        "published",
+        "configurations",
+        "cells",
+        "measuring",
+        "store",
+    ),
     *("plots", "demo"),
 )
 

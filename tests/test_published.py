@@ -1,0 +1,93 @@
+"""The published tables: every cell against the source, and what the audit finds."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pclib import published as tables
+from pclib.published import audit, published, ranking, wins
+
+printed_values = st.integers(0, 1000).map(lambda tenths: f"{tenths / 10:.1f}")
+
+
+@pytest.mark.parametrize(("table", "rows"), [("S1", 15), ("S2", 10), ("S3", 7), ("S4", 6)])
+def test_a_table_has_the_papers_rows_and_columns(table, rows):
+    frame = published(table)
+    assert frame.shape == (rows, 16) and list(frame.columns) == ["Avg", *tables.CATEGORIES]
+    assert frame.index.is_unique and frame["Avg"].notna().all()
+    frame.loc[:, "Avg"] = 0.0
+    assert (published(table)["Avg"] > 0).all(), "what is returned is the caller's own"
+
+
+def test_what_the_paper_leaves_out_is_not_a_number():
+    assert list(published("S1").index[published("S1")["bottle"].isna()]) == ["SPADE", "PaDiM", "PaDiM*"]
+    assert list(published("S2").index[published("S2")["bottle"].isna()]) == ["CAVGA-R_w"]
+    with pytest.raises(ValueError, match="'S1', 'S2', 'S3', 'S4', got 'S5'"):
+        published("S5")
+
+
+@pytest.mark.golden
+def test_every_cell_is_the_sources(golden):
+    """Read by another route than the file was made by: all numbers of the English half, in their order."""
+    (file,) = (golden.parent / "seeds").glob("*.txt")
+    text = file.read_text(encoding="utf-8")
+    text = text[text.index("Table S1.") :]
+    lines = [line.split("\t")[1:] for line in text.splitlines() if line.count("\t") == 16]
+    found = [cells for cells in lines if re.fullmatch(r"-|\d+(\.\d)?", cells[0].strip())]
+    kept = [row for table in tables.TABLES for row in tables.printed(table).to_numpy().tolist()]
+    assert [[cell.strip() for cell in cells] for cells in found] == kept and len(kept) == 38
+
+
+def test_the_audit_finds_eight_averages_and_tells_the_one_from_the_seven():
+    found = audit()
+    assert len(found) == 38
+    odd = found[found.verdict.isin([tables.ROUNDING, tables.OTHER])]
+    assert len(odd) == 8
+    (one,) = odd[odd.verdict == tables.OTHER].to_dict("records")
+    assert (one["table"], one["method"], one["printed"]) == ("S1", "DifferNet", "94.9")
+    assert one["mean of cells"] == pytest.approx(94.687, abs=5e-4)
+    assert (found.verdict == tables.BARE).sum() == 4
+    assert list(audit("S4").verdict).count(tables.ROUNDING) == 1
+
+
+@given(st.lists(printed_values, min_size=1, max_size=15))
+def test_an_average_rounded_from_its_cells_agrees_and_one_far_off_does_not(cells):
+    mean = sum(map(Fraction, cells), Fraction(0)) / len(cells)
+    nearest = Fraction(round(mean * 10), 10)
+    assert tables._verdict(f"{float(nearest):.1f}", mean, cells) == tables.AGREES
+    assert tables._verdict(f"{float(nearest + Fraction(3, 10)):.1f}", mean, cells) == tables.OTHER
+
+
+@given(st.lists(st.floats(50, 99.9), min_size=15, max_size=15))
+def test_no_average_of_true_values_is_called_impossible(values):
+    cells, average = [f"{v:.1f}" for v in values], f"{np.mean(values):.1f}"
+    assert tables._verdict(average, sum(map(Fraction, cells), Fraction(0)) / 15, cells) != tables.OTHER
+
+
+@pytest.mark.parametrize("table", tables.TABLES)
+def test_rankings_and_wins_bracket_what_is_printed(table):
+    places = ranking(table)
+    assert (places["best rank"] <= places["rank"]).all() and (places["rank"] <= places["worst rank"]).all()
+    assert places["rank"].is_monotonic_increasing
+    counted = wins(table)
+    assert (counted["alone"] <= counted["as printed"]).all() and (counted["as printed"] <= counted["possibly"]).all()
+
+
+def test_a_whole_number_may_stand_on_either_side_of_a_near_decimal():
+    s1 = ranking("S1", "cable")  # CAVGA-R_w prints 92
+    assert s1.loc["CAVGA-R_w", "value"] == 92
+    assert tables._surely_above("92.6", "92") and not tables._surely_above("92.5", "92")
+    with pytest.raises(ValueError, match="category must be one of"):
+        ranking("S1", "cabel")
+
+
+def test_each_row_says_where_it_comes_from():
+    for table in tables.TABLES:
+        assert (tables.sources(table)[["source", "run_by"]] != "").all(axis=None)
+    assert "could not reproduce" in tables.sources("S1").loc["PaDiM*", "note"]
