@@ -1,0 +1,176 @@
+"""Plans and sweeps: what runs, what is kept, and what happens when something dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pclib import cells, store, sweep
+from pclib.cells import Cell, Measured
+from pclib.configurations import Configuration
+from pclib.store import Store
+
+from .conftest import ROOT
+
+DUMMY = Configuration("dummy", (), "tests.test_sweep:Dummy", {"seconds": 0.0, "dies": "", "n": 0})
+
+
+class Dummy:
+    """A bench that sleeps, or kills its process once, or fails as often as it is told to."""
+
+    def __init__(self, cells):
+        self.cells = cells
+
+    def measure(self, cell):
+        told = cell.configuration.parameters
+        if told["dies"] and not os.path.exists(told["dies"]):
+            open(told["dies"], "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(told["seconds"])
+        if told["n"] < 0:
+            raise RuntimeError("cosmic ray")
+        names = [m + end for m in cells.METRICS.values() for end in ("", "_low", "_high")]
+        counts = dict.fromkeys(("n_train", "n_good", "n_anomalous", "n_regions"), 1)
+        return Measured(dict.fromkeys(names, told["n"] / 1000), counts, {}, {"all": told["seconds"]}, 1, {})
+
+
+def dummies(count, **parameters):
+    rows = [DUMMY.changed(f"dummy {n}", n=n, **parameters) for n in range(count)]
+    return sweep.Plan(Cell(row, "toybox", "washer", 0) for row in rows)
+
+
+def kept(folder):
+    """What a store holds, but for times."""
+    passing = ("timing", "memory", "measured_at")
+    return [{k: v for k, v in row.items() if k not in passing} for row in Store(folder).rows()]
+
+
+def test_a_plan_has_a_cell_for_each_row_category_and_seed(monkeypatch):
+    everything = sweep.plan(data="mvtec", seeds=5)
+    assert (len(everything), len(everything.groups())) == (5 * 15 * 5, 3 * 15)
+    assert len(sweep.plan("S4")) == 2 * 3, "three embedded categories in the demo profile"
+    assert [c.configuration.name for c in sweep.plan("S1", "PatchCore-1", "gravel", seeds=2)] == ["PatchCore-1"] * 2
+    assert all(c.configuration.parameters["backbone"] == "tf_efficientnet_lite0" for c in sweep.plan())
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"tables": "S5"}, "no table 'S5'"),
+        ({"methods": "PatchCore-5"}, "no configuration 'PatchCore-5'"),
+        ({"methods": "layers 2, 3", "tables": "S1"}, "no configuration 'layers 2, 3'"),
+        ({"categories": "washr"}, "no category 'washr'; it has washer"),
+        ({"data": "mvtek"}, "no data set 'mvtek': give mvtec"),
+        ({"seeds": 0}, "seeds must be a whole number of at least 1"),
+    ],
+)
+def test_what_is_not_known_is_refused_with_near_names(asked, said):
+    with pytest.raises(ValueError, match=said):
+        sweep.plan(**asked)
+
+
+def test_a_rerun_does_only_what_is_missing(tmp_path):
+    plan = dummies(5)
+    assert sweep.run(plan[:2], Store(tmp_path)).measured == 2
+    seen = []
+    report = sweep.run(plan, Store(tmp_path), each=lambda cell: seen.append(cell.configuration.name))
+    assert (report.measured, report.already) == (3, 2) and seen == ["dummy 2", "dummy 3", "dummy 4"]
+    assert sweep.run(plan, Store(tmp_path), again=True).measured == 5
+    assert len(Store(tmp_path)) == 10 and set(Store(tmp_path).runs().values()) == {2}
+
+
+def test_a_cell_that_fails_is_told_with_its_reason_and_the_others_go_on(tmp_path):
+    bad = Cell(DUMMY.changed("bad", n=-1), "toybox", "washer", 0)
+    report = sweep.run(sweep.Plan([bad, *dummies(2)]), Store(tmp_path))
+    assert report.measured == 2 and "cosmic ray (tried 3 times)" in repr(report)
+    assert "cosmic ray" in Store(tmp_path).failures()[bad.key]
+
+
+def test_data_that_are_not_here_fail_every_cell_with_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("PCLIB_DATA", str(tmp_path / "nothing"))
+    report = sweep.run(sweep.plan("S1", categories="bottle", data="mvtec"), Store(tmp_path / "s"))
+    assert report.measured == 0 and all("pclib data fetch mvtec" in why for why in report.failed.values())
+
+
+def test_two_sweeps_on_one_store_are_one_too_many(tmp_path):
+    with Store(tmp_path).writing(), pytest.raises(ValueError, match="another sweep"):
+        sweep.run(dummies(1), Store(tmp_path))
+
+
+@pytest.mark.slow
+def test_killed_at_ten_moments_the_store_ends_as_if_nothing_had_happened(tmp_path):
+    """24 real cells of small embedded pictures; SIGKILL, ten times, at times drawn beforehand."""
+    script = (
+        "from pclib import cells, configurations, sweep; from pclib.store import Store; import sys\n"
+        "cells.PICTURES.update(train=6, good=3, defective=4, size=64)\n"
+        "rows = [c for c in configurations.EMBEDDED.values() if 'S1' in c.tables]\n"
+        "small = [c.changed(c.name, resize=64, crop=64) for c in rows]\n"
+        "plan = sweep.plan('S1', small, ['washer', 'gravel', 'weave', 'board'], seeds=2)\n"
+        "assert len(plan) == 24\n"
+        "print('ready', flush=True)\n"
+        "r = sweep.run(plan, Store(sys.argv[1])); print(r.measured, r.already, flush=True); assert not r.failed\n"
+    )
+
+    def start(folder):
+        return subprocess.Popen(
+            [sys.executable, "-c", script, folder], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+
+    whole = start(tmp_path / "whole")
+    began = time.perf_counter()
+    assert whole.communicate()[0].split() == ["ready", "24", "0"]
+    took = time.perf_counter() - began
+    before = 0
+    for part in (0.31, 0.62, 0.15, 0.48, 0.9, 0.2, 0.4, 0.75, 0.55, 0.35):
+        process = start(tmp_path / "killed")
+        process.stdout.readline()
+        time.sleep(part * took * 0.3)
+        process.kill()
+        process.wait()
+        now = len(Store(tmp_path / "killed"))
+        assert now >= before, "what was kept stays"
+        before = now
+    output = start(tmp_path / "killed").communicate()[0].split()
+    assert int(output[1]) + int(output[2]) == 24 and int(output[2]) == before
+    assert kept(tmp_path / "killed") == kept(tmp_path / "whole")
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as two:
+        yield two
+
+
+@pytest.mark.slow
+def test_on_a_cluster_with_a_worker_killed_in_mid_cell_all_cells_are_there_once(tmp_path, cluster):
+    plan = dummies(8, seconds=0.05, dies=str(tmp_path / "died"))
+    report = sweep.run(plan, Store(tmp_path / "s"), cluster)
+    assert (tmp_path / "died").exists() and report.measured == 8 and not report.failed
+    sweep.run(dummies(8, seconds=0.05, dies=str(tmp_path / "died")), Store(tmp_path / "here"))
+    assert kept(tmp_path / "s") == kept(tmp_path / "here") and len(kept(tmp_path / "s")) == 8
+
+
+def test_a_scheduler_that_does_not_answer_is_named_within_seconds(tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(sweep, "REACH", 1)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        began = time.perf_counter()
+        with pytest.raises(ConnectionError, match="no Dask scheduler answers"):
+            sweep.run(dummies(1), Store(tmp_path), address)
+        assert time.perf_counter() - began < 10
+
+
+def test_store_is_imported_for_its_default_place(monkeypatch, tmp_path):
+    monkeypatch.setenv("PCLIB_STORE", str(tmp_path / "here"))
+    assert sweep.run(dummies(1)).measured == 1
+    assert (tmp_path / "here" / store.FILE).is_file()
