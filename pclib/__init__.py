@@ -52,6 +52,7 @@ _MODULES = (
         "cells",
         "measuring",
         "store",
+        "forecast",
         "sweep",
     ),
     *("plots", "demo"),

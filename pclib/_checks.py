@@ -39,6 +39,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
+def counted(count: int, what: str) -> str:
+    """ "1 cell", "2 cells"."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def some(names: list[str], most: int = 3) -> str:
     """The first few of many names, for an error message."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -31,6 +31,7 @@ EXAMPLES = """examples:
   pclib score bank.safetensors new/ --csv scores.csv --maps maps/
   pclib evaluate path/to/mvtec/bottle           image AUROC, pixel AUROC and PRO of a category
   pclib data fetch visa                         download a known data set, or say what of it is here: data status
+  pclib sweep S1 --plan                         what measuring table S1 would take; without --plan, measure it
   pclib toybox export pictures/                 the embedded categories as files, in MVTec AD's layout
   pclib doctor                                  what is installed, what is missing, what to do
 """
@@ -115,6 +116,25 @@ def _parser() -> argparse.ArgumentParser:
     fetch = _command(inside, "fetch", _data_fetch, "download a known data set, check it and unpack it")
     fetch.add_argument("name", help="mvtec or visa")
     fetch.add_argument("--accept-licence", action="store_true", help="accept its licence without being asked")
+
+    sweep = _command(commands, "sweep", _sweep, "measure the cells of tables S1-S4; stopped, the same command goes on")
+    sweep.add_argument("tables", nargs="*", metavar="TABLE", help="S1, S2, S3, S4 [all]")
+    sweep.add_argument("--methods", nargs="+", metavar="ROW", help="rows of the tables that can be run [all]")
+    sweep.add_argument("--categories", nargs="+", metavar="NAME", help="[all; of the embedded ones three]")
+    sweep.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 to N - 1 [%(default)s]")
+    sweep.add_argument("--data", help="mvtec, visa, toybox, or a folder of category folders [mvtec, or toybox]")
+    sweep.add_argument("--cluster", metavar="ADDRESS", help="of a Dask scheduler, e.g. tcp://host:8786 [this process]")
+    sweep.add_argument("--again", action="store_true", help="measure what the store has once more")
+    sweep.add_argument("--plan", action="store_true", help="say what it would take, and run nothing")
+
+    results = commands.add_parser("results", help="the store of measured cells: write it as a table, or take another's")
+    inside = results.add_subparsers(required=True, metavar="COMMAND")
+    written = _command(inside, "export", _export_results, "write the last measurement of every cell as a table")
+    written.add_argument("file", help="file to write, .csv or .parquet")
+    taken = _command(
+        inside, "import", _import_results, "add another store's measurements, and say where the two differ"
+    )
+    taken.add_argument("folder", help="the other store's folder")
 
     _command(commands, "doctor", _doctor, "say what is installed and what to do about the rest")
     return parser
@@ -386,6 +406,47 @@ def _accepts(data: DataSet) -> bool:
 
     print(f"{licence(data)}, and is {data.archive.bytes / 1e9:.1f} GB to download")
     return input("Do you accept that? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from pclib import sweep
+    from pclib.configurations import TABLES
+    from pclib.store import Store
+
+    plan = sweep.plan(
+        options.tables or TABLES, options.methods, options.categories, seeds=options.seeds, data=options.data
+    )
+    store = Store()
+    todo = plan if options.again else plan.missing(store)
+    print(f"{plan}, of which {len(plan) - len(todo)} are in {store.folder}", flush=True)
+    if todo:
+        print(todo.estimate(None if options.again else store), flush=True)
+    if options.plan or not todo:
+        return 0
+    try:
+        report = sweep.run(plan, store, options.cluster, again=options.again)
+    except KeyboardInterrupt:
+        print("pclib: interrupted; what was measured is kept, and the same command goes on", file=sys.stderr)
+        return 130
+    print(report)
+    return 1 if report.failed else 0
+
+
+def _export_results(options: argparse.Namespace) -> None:
+    from pclib.store import Store
+
+    print(f"{len(Store().runs())} cells written to {Store().export(options.file)}")
+
+
+def _import_results(options: argparse.Namespace) -> None:
+    from pclib.store import FILE, Store
+
+    if not (Path(options.folder) / FILE).is_file():
+        raise FileNotFoundError(f"{options.folder}: no store is there; name the folder that holds {FILE}")
+    taken = Store().take(Store(options.folder))
+    print(taken)
+    if taken.conflicts:
+        print(taken.differences().to_string(index=False))
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -119,7 +119,7 @@ class PatchCoreBench:
             kinds = {name: p[name] for name in ("resize", "crop", "neighbors", "protocol")}
             detector = PatchCore(backbone, coreset=1, **kinds)
             train = read(category.train, detector.framing, progress=_silent)
-            test = _with_masks(read(category.test, detector.framing, progress=_silent))
+            test = with_masks(read(category.test, detector.framing, progress=_silent))
             check_masks(test.samples)
         with watch.stage("features"):
             train_room, test_room = rooms([(len(p.samples), *detector.grid, DIM) for p in (train, test)])
@@ -180,7 +180,8 @@ class _Known(Sample):
         return super().load_mask() if self.mask is None else self.mask
 
 
-def _with_masks(pictures: Pictures) -> Pictures:
+def with_masks(pictures: Pictures) -> Pictures:
+    """The same pictures with their masks in memory, for all who ask for them later."""
     known = [_Known(s.name, s.defect, s.size, s.load_mask() if s.label else None) for s in pictures.samples]
     return Pictures(list(known), pictures.pixels, pictures.digests)
 

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from pclib._checks import at_least, near
+from pclib._checks import at_least, counted, near, some
+from pclib._device import gibibytes
 from pclib.cells import TOYBOX, Cell, Measured, categories_of
 from pclib.configurations import EMBEDDED, PAPER, TABLES, Configuration, find
+from pclib.forecast import Estimate, estimate, memory
 from pclib.profile import profile
 from pclib.store import Store
 
@@ -32,6 +37,8 @@ SHOWN = ("washer", "gravel", "weave")  # embedded categories in the tables of th
 REFUSED = (ValueError, FileNotFoundError, MemoryError)  # trying again would not help
 RETRIES = 2
 REACH = 5  # seconds to reach a scheduler in
+PATIENCE = 5  # seconds without any worker before that is said
+LOOK = 0.5  # seconds between looks at which workers there are, while nothing is done
 
 
 class Plan(Sequence[Cell]):
@@ -47,10 +54,10 @@ class Plan(Sequence[Cell]):
         return Plan(self.cells[i]) if isinstance(i, slice) else self.cells[i]
 
     def __repr__(self) -> str:
-        return f"Plan({len(self)} cells in {len(self.groups())} groups)"
+        return f"{counted(len(self), 'cell')} in {counted(len(self.groups()), 'group')}"
 
     def _repr_html_(self) -> str:
-        return f"<p>{len(self)} cells in {len(self.groups())} groups</p>{self.frame().to_html()}"
+        return f"<p>{self!r}</p>{self.frame().to_html()}"
 
     def groups(self) -> list[list[Cell]]:
         """The cells that share their pictures and features, together."""
@@ -63,6 +70,14 @@ class Plan(Sequence[Cell]):
         """The cells that the store has no measurement of."""
         known = store.runs()
         return Plan(cell for cell in self.cells if cell.key not in known)
+
+    def estimate(self, store: Store | None = None, *, progress: Callable[..., Any] = tqdm) -> Estimate:
+        """What running it would take on machines like this one, without the cells that the store has.
+
+        The stages are measured first, which takes seconds to minutes, unless the store knows their costs.
+        """
+        todo = self if store is None else self.missing(store)
+        return estimate(todo.groups(), store, progress=progress)
 
     def frame(self) -> pd.DataFrame:
         """One line for each cell."""
@@ -112,8 +127,11 @@ class Report:
     failed: dict[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
+        reasons: dict[str, list[str]] = {}
+        for cell, why in self.failed.items():
+            reasons.setdefault(why, []).append(cell)
         head = f"{self.measured} cells measured, {self.already} were there already, {len(self.failed)} failed"
-        return "\n".join([head, *(f"  {cell}: {why}" for cell, why in self.failed.items())])
+        return "\n".join([head, *(f"  {some(cells)}: {why}" for why, cells in reasons.items())])
 
 
 def run(
@@ -204,44 +222,82 @@ def _measure_on_worker(cell: Cell, rest: Sequence[Cell]) -> Outcome:
 
 
 def _on_cluster(cluster: Any, groups: Sequence[Sequence[Cell]]) -> Any:
-    """Give each worker one group at a time, cell after cell; workers may come and go."""
+    """Give each worker one group at a time, cell after cell, if it has the memory; workers may come and go."""
     client, mine = _client(cluster)
-    waiting, busy = deque(deque(cells) for cells in groups), {}
+    waiting, busy = [_Lent(deque(cells), memory(cells) or 0) for cells in groups], {}
     done: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def submit(worker: str, cells: deque[Cell]) -> None:
-        task = client.submit(
-            _measure_on_worker, cells[0], tuple(cells), workers=[worker], allow_other_workers=True, pure=False
-        )
-        busy[worker] = (task, cells)
+    def submit(worker: str, group: _Lent) -> None:
+        cells = group.cells
+        task = client.submit(_measure_on_worker, cells[0], tuple(cells), workers=[worker], pure=False)
+        busy[worker] = (task, group)
         task.add_done_callback(lambda task, worker=worker: done.put((worker, task)))
 
     try:
+        alone = time.monotonic()
         while waiting or busy:
-            alive = set(client.scheduler_info(n_workers=-1)["workers"])
-            for worker in sorted(alive - set(busy)):
-                if waiting:
-                    submit(worker, waiting.popleft())
-            try:
-                worker, task = done.get(timeout=1)
-            except queue.Empty:
-                if client.status != "running":
-                    raise ConnectionError("the scheduler is gone; what was measured is kept: run again") from None
-                continue
-            if worker not in busy or busy[worker][0] is not task:
-                continue
-            _, cells = busy.pop(worker)
-            if task.status in ("lost", "cancelled"):
+            if client.status != "running":
                 raise ConnectionError("the scheduler is gone; what was measured is kept: run again")
+            workers = client.scheduler_info(n_workers=-1)["workers"]
+            limits = {worker: about["memory_limit"] or inf for worker, about in workers.items()}
+            for worker in set(busy) - set(limits):  # it died, or left
+                task, group = busy.pop(worker)
+                task.cancel()
+                group.deaths += 1
+                if group.deaths > RETRIES:
+                    yield group.cells.popleft(), f"its worker died {group.deaths} times; out of memory?"
+                    group.deaths = 0
+                waiting += [group] if group.cells else []
+            for worker in sorted(set(limits) - set(busy)):
+                fitting = next((group for group in waiting if group.memory <= limits[worker]), None)
+                if fitting is not None:
+                    waiting.remove(fitting)
+                    submit(worker, fitting)
+            if limits:
+                alone = time.monotonic()
+                for group in [group for group in waiting if group.memory > max(limits.values())]:
+                    waiting.remove(group)
+                    why = _too_small(group.memory, max(limits.values()))
+                    yield from ((cell, why) for cell in group.cells)
+            elif time.monotonic() > alone + PATIENCE:
+                warnings.warn("the scheduler has no workers; the sweep waits for some", stacklevel=2)
+                alone = inf
+            try:
+                worker, task = done.get(timeout=LOOK)
+            except queue.Empty:
+                continue
+            if worker not in busy or busy[worker][0] is not task or task.status in ("lost", "cancelled"):
+                continue
+            group = busy.pop(worker)[1]
             failed = task.status == "error"
-            yield cells.popleft(), f"{task.exception()!r}" if failed else task.result()
-            if cells:
-                submit(worker, cells) if worker in alive and not failed else waiting.appendleft(cells)
+            yield group.cells.popleft(), f"{task.exception()!r}" if failed else task.result()
+            group.deaths = 0
+            if group.cells and worker in limits:
+                submit(worker, group)
+            elif group.cells:
+                waiting.insert(0, group)
     finally:
         for task, _ in busy.values():
             task.cancel()
         if mine:
             client.close()
+
+
+@dataclass
+class _Lent:
+    """The cells of a group that are still to be measured, the bytes it takes, and how often its worker died over the
+    first of them."""
+
+    cells: deque[Cell]
+    memory: int
+    deaths: int = 0
+
+
+def _too_small(needed: float, largest: float) -> str:
+    return (
+        f"MemoryError: takes about {gibibytes(int(needed))}; no worker may use more than {gibibytes(int(largest))}; "
+        "start workers with more (memory_limit), and run again"
+    )
 
 
 def _client(cluster: Any) -> tuple[Client, bool]:

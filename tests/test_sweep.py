@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from pclib import cells, store, sweep
+from pclib import cells, forecast, store, sweep
 from pclib.cells import Cell, Measured
 from pclib.configurations import Configuration
 from pclib.store import Store
@@ -29,6 +29,8 @@ class Dummy:
 
     def measure(self, cell):
         told = cell.configuration.parameters
+        if told["dies"] == "always":
+            os.kill(os.getpid(), signal.SIGKILL)
         if told["dies"] and not os.path.exists(told["dies"]):
             open(told["dies"], "w").close()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -37,7 +39,9 @@ class Dummy:
             raise RuntimeError("cosmic ray")
         names = [m + end for m in cells.METRICS.values() for end in ("", "_low", "_high")]
         counts = dict.fromkeys(("n_train", "n_good", "n_anomalous", "n_regions"), 1)
-        return Measured(dict.fromkeys(names, told["n"] / 1000), counts, {}, {"all": told["seconds"]}, 1, {})
+        return Measured(
+            dict.fromkeys(names, told["n"] / 1000), counts, {}, {"all": told["seconds"]}, 1, {"host": str(os.getpid())}
+        )
 
 
 def dummies(count, **parameters):
@@ -47,7 +51,7 @@ def dummies(count, **parameters):
 
 def kept(folder):
     """What a store holds, but for times."""
-    passing = ("timing", "memory", "measured_at")
+    passing = ("timing", "memory", "measured_at", "provenance")
     return [{k: v for k, v in row.items() if k not in passing} for row in Store(folder).rows()]
 
 
@@ -158,6 +162,25 @@ def test_on_a_cluster_with_a_worker_killed_in_mid_cell_all_cells_are_there_once(
     assert kept(tmp_path / "s") == kept(tmp_path / "here") and len(kept(tmp_path / "s")) == 8
 
 
+@pytest.mark.slow
+def test_a_group_stays_on_one_worker_and_a_cell_that_kills_workers_is_given_up(tmp_path, cluster, monkeypatch):
+    monkeypatch.setitem(cells.APART, DUMMY.method, ("n",))
+    two = [*dummies(3, seconds=0.2), *dummies(3, seconds=0.201)]
+    deadly = Cell(DUMMY.changed("deadly", dies="always"), "toybox", "gravel", 0)
+    report = sweep.run(sweep.Plan([*two, deadly]), Store(tmp_path), cluster)
+    assert report.measured == 6 and "its worker died 3 times" in report.failed[str(deadly)]
+    done = Store(tmp_path).frame()
+    assert done.groupby(done.parameters.str.contains("0.201")).host.nunique().tolist() == [1, 1]
+
+
+@pytest.mark.slow
+def test_a_group_that_no_worker_has_the_memory_for_is_refused_with_both_sizes(tmp_path, cluster, monkeypatch):
+    monkeypatch.setattr(sweep, "memory", lambda cells: 2**50 if cells[0].configuration.parameters["n"] == 1 else None)
+    report = sweep.run(dummies(3), Store(tmp_path), cluster)
+    (why,) = report.failed.values()
+    assert report.measured == 2 and "takes about 1048576.0 GiB; no worker may use more than" in why
+
+
 def test_a_scheduler_that_does_not_answer_is_named_within_seconds(tmp_path, monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr(sweep, "REACH", 1)
@@ -174,3 +197,48 @@ def test_store_is_imported_for_its_default_place(monkeypatch, tmp_path):
     monkeypatch.setenv("PCLIB_STORE", str(tmp_path / "here"))
     assert sweep.run(dummies(1)).measured == 1
     assert (tmp_path / "here" / store.FILE).is_file()
+
+
+COSTS = {
+    **{"patches": 100.0, "random": False, "start": 1.0, "embedding": 0.01, "greedy": 1e-4, "greedy_pair": 1e-7},
+    **{"small_query": 1e-5, "small_pair": 1e-8, "small_build": 1e-4, "metrics": 0.02, "intervals": 1e-5, "base": 1e8},
+    **{"large_query": 0.0, "large_pair": 0.0, "large_build": 0.0},
+}
+
+
+def test_an_estimate_is_made_of_stages_measured_once_for_each_kind_of_machine(tmp_path, monkeypatch):
+    measured = []
+    monkeypatch.setattr(forecast, "_measure_stages", lambda *_: measured.append("stages") or dict(COSTS))
+    reading = {"each": 0.1, "defective": 0.01, "assumed": True}
+    monkeypatch.setattr(forecast, "_measure_reading", lambda *_: measured.append("reading") or dict(reading))
+    plan, store = sweep.plan("S1", ["PatchCore-25", "PatchCore-1"], "washer", seeds=2), Store(tmp_path)
+    found = plan.estimate(store)
+    # 40 + 40 pictures of 100 patches: start, pictures, two greedy runs, four scorings with banks of 1,000 and 40
+    pictures, selections = 80 * (0.1 + 0.01), 2 * (4000 * 1e-4 + 4000**2 * 1e-7)
+    scorings = 2 * sum(4000 * (1e-5 + 1e-8 * kept) + 1e-4 * kept for kept in (1000, 40))
+    metrics = 4 * (40 * 0.02 + 40 * 0.01 * 112**2 * 1e-5)
+    assert found.seconds == pytest.approx([1 + pictures + selections + scorings + metrics])
+    assert (found.cells, found.unknown, measured) == (4, 0, ["stages", "reading"])
+    assert found.memory > 1e8 + 80 * 100 * 4096 and "1024 x 1024" in repr(found)
+    assert plan.estimate(store) == found and len(measured) == 2, "kept in the store"
+    assert sweep.Plan([*plan, *dummies(3)]).estimate(store).unknown == 3
+
+
+def test_the_longest_groups_go_first_to_whoever_is_free():
+    found = forecast.Estimate(5, (3.0, 3.0, 2.0, 2.0, 2.0), 0, 0, 0, "")
+    assert (found.on(1), found.on(2), found.on(9)) == (12, 7, 3)
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(4.2, "4.2 s"), (99, "99 s"), (210, "3.5 min"), (12345, "3.43 h")])
+def test_durations_are_said_as_people_say_them(seconds, said):
+    assert forecast.duration(seconds) == said
+
+
+@pytest.mark.slow
+def test_every_stage_of_a_real_group_is_measured(tmp_path):
+    store = Store(tmp_path)
+    found = sweep.plan("S1", categories="washer").estimate(store)
+    assert found.on(1) > 0.5 and 2**28 < found.memory < 2**33
+    stages = next(cost for what, cost in store.costs(found.host).items() if what.startswith("stages"))
+    assert set(stages) == set(COSTS) and stages["patches"] == 14 * 14
+    assert all(stages[name] > 0 for name in ("start", "embedding", "greedy", "metrics", "intervals", "base"))

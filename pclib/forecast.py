@@ -1,0 +1,352 @@
+"""What cells will take before they are run: seconds, memory and disk, from stages measured on this machine.
+
+Each kind of stage is measured once on a few embedded pictures, through the code that will run, and kept in the store
+for this kind of machine. What is not measured is scaled: features and reading with the number of pictures, metrics with
+it and with the area of defects, the greedy selection as it grew between two sizes, the search with queries and with the
+size of the bank.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from pclib import inventory
+from pclib._checks import counted
+from pclib._device import gibibytes
+from pclib._watch import Watch
+from pclib.backbones import load_backbone
+from pclib.cells import PICTURES, TOYBOX, Cell
+from pclib.configurations import digest
+from pclib.coreset import greedy
+from pclib.framing import Framing, read
+from pclib.measuring import host, with_masks
+from pclib.metrics import evaluate
+from pclib.neighbors import LARGE
+from pclib.patchcore import DIM, PatchCore
+from pclib.samples import Sample
+from pclib.store import Store
+from pclib.toybox import Toybox
+
+TRAIN, GOOD, DEFECTIVE = 24, 12, 12  # pictures that stages are measured on
+SHOWN = "weave"  # the embedded category they are of
+READ = 8  # pictures that reading is measured on
+NUMBER = 4  # defects in a defective one
+TIMED = 20_000  # vectors, at most, that the selection is timed on
+MIXED = 3  # further sets of as many, mixed of pairs of real ones; selecting among them takes as long as among real ones
+DEFECTIVE_SHARE = 0.03  # of the pixels of test pictures that are not here
+STEADY = 4  # pictures that go through the network before the clock starts
+ROW, SCORE = 4096, 48  # bytes that a cell takes in the store, and each of its test pictures
+UNMEASURED = (FileNotFoundError, ValueError)  # what opening data or weights raises that are not here
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What cells will take on a machine of the kind `host`.
+
+    seconds  for each group, one after another in one process; two processes on one machine share its cores
+    memory   the most bytes that one process holds: the largest group's
+    disk     bytes in the store
+    unknown  cells of methods whose stages nothing here can measure; they are in none of the above
+    notes    what was assumed
+    """
+
+    cells: int
+    seconds: tuple[float, ...]
+    memory: int
+    disk: int
+    unknown: int
+    host: str
+    notes: tuple[str, ...] = field(default=())
+
+    def on(self, workers: int) -> float:
+        """Seconds on so many equal machines: the longest groups first, each to the one that is free earliest."""
+        busy = [0.0] * workers
+        for seconds in sorted(self.seconds, reverse=True):
+            busy[busy.index(min(busy))] += seconds
+        return max(busy)
+
+    def __repr__(self) -> str:
+        lines = [
+            f"{counted(self.cells, 'cell')} in {counted(len(self.seconds), 'group')}: about {duration(self.on(1))} one after another, "
+            f"{duration(self.on(4))} on four such machines",
+            f"up to {gibibytes(self.memory)} of memory for each process, {self.disk / 1e6:.2g} MB in the store",
+            f"from stages measured on {self.host}",
+        ]
+        if self.unknown:
+            lines.append(f"{self.unknown} cells are of methods that cannot be estimated, and not counted")
+        return "\n".join([*lines, *self.notes])
+
+
+def estimate(
+    groups: Sequence[Sequence[Cell]], store: Store | None = None, *, progress: Callable[..., Any] = tqdm
+) -> Estimate:
+    """What groups of cells (`Plan.groups()`) will take. Stages that the store has no cost of are measured first.
+
+    Costs that the store has for this kind of machine are used; new ones are kept there if nobody else is writing to it.
+    """
+    known = {} if store is None else store.costs(host())
+    wanted = {key: probe for cells in groups if _can(cells) for key, probe in _probes(cells).items()}
+    fresh = {key: wanted[key]() for key in progress([k for k in wanted if k not in known], desc="stages", unit="stage")}
+    if store is not None and fresh:
+        try:
+            with store.writing():
+                store.add_costs(host(), fresh)
+        except ValueError:
+            pass  # they will be measured again; the estimate does not depend on it
+    costs = {**known, **fresh}
+    able = [cells for cells in groups if _can(cells)]
+    found = [_group(cells, costs) for cells in able]
+    used = [costs[key] for cells in able for key in _probes(cells)]
+    notes = []
+    if any(cost.get("random") for cost in used):
+        notes.append("weights that are not here were taken to be as fast as random ones")
+    if any(cost.get("assumed") for cost in used):
+        notes.append("pictures that are not here were taken to be PNG files of 1024 x 1024 pixels")
+    return Estimate(
+        cells=sum(map(len, able)),
+        seconds=tuple(seconds for seconds, _ in found),
+        memory=max((memory for _, memory in found), default=0),
+        disk=sum(ROW + SCORE * _pictures(cell)[1] for cells in able for cell in cells),
+        unknown=sum(len(cells) for cells in groups if not _can(cells)),
+        host=host(),
+        notes=tuple(notes),
+    )
+
+
+def memory(cells: Sequence[Cell]) -> int | None:
+    """Bytes that the arrays of a group take together, counted, not measured; None if its method is not known here."""
+    return _arrays(cells) if _can(cells) else None
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 40 s, 3.5 min, 12 h."""
+    for most, unit, length in ((100, "s", 1), (6000, "min", 60)):
+        if seconds < most:
+            return f"{seconds / length:.2g} {unit}"
+    return f"{seconds / 3600:.3g} h"
+
+
+def _can(cells: Sequence[Cell]) -> bool:
+    return cells[0].configuration.method == "patchcore"
+
+
+def _probes(cells: Sequence[Cell]) -> dict[str, Callable[[], dict[str, float]]]:
+    """What must be known of a group, by name, and how to find it out."""
+    parameters = dict(cells[0].configuration.parameters)
+    stages, reading = _keys(cells)
+    share = _largest(cells)
+    return {stages: lambda: _measure_stages(parameters, share), reading: lambda: _measure_reading(cells[0])}
+
+
+def _keys(cells: Sequence[Cell]) -> tuple[str, str]:
+    cell, parameters = cells[0], cells[0].configuration.parameters
+    names = ("backbone", "layers", "weights", "precision", "resize", "crop", "neighbors", "protocol", "projection")
+    facts = {"largest": _largest(cells), **{name: parameters[name] for name in names}}
+    place = f"{cell.data}/{cell.category}" if cell.data == TOYBOX else cell.data
+    framed = f"{parameters['resize']} {parameters['crop']}"
+    return f"stages {digest(facts)}", f"reading {place} {framed}"
+
+
+def _largest(cells: Sequence[Cell]) -> float:
+    return max((s for c in cells if (s := c.configuration.parameters["coreset"]) < 1), default=0.0)
+
+
+def _pictures(cell: Cell) -> tuple[int, int]:
+    """How many pictures there are to train on and to test on; of a folder that is not here, (0, 0)."""
+    if cell.data == TOYBOX:
+        return PICTURES["train"], PICTURES["good"] + PICTURES["defective"]
+    if cell.data in inventory.DATA_SETS:
+        counts = inventory.DATA_SETS[cell.data].categories[cell.category]
+        return counts.train, counts.good + sum(counts.defects.values())
+    try:
+        category = cell.open()
+    except UNMEASURED:
+        return 0, 0
+    return len(category.train), len(category.test)
+
+
+def _group(cells: Sequence[Cell], costs: dict[str, dict[str, float]]) -> tuple[float, int]:
+    """Seconds and bytes of a group."""
+    stages, reading = (costs[key] for key in _keys(cells))
+    train, test = _pictures(cells[0])
+    vectors, queries = int(train * stages["patches"]), int(test * stages["patches"])
+    seconds = stages["start"] + (train + test) * (reading["each"] + stages["embedding"])
+    seeds = {c.seed for c in cells if c.configuration.parameters["coreset"] < 1}
+    seconds += len(seeds) * vectors * (stages["greedy"] + stages["greedy_pair"] * vectors)
+    area = test * reading["defective"] * cells[0].configuration.parameters["crop"] ** 2
+    for cell in cells:
+        kept = int(vectors * cell.configuration.parameters["coreset"])
+        size = "large" if kept >= LARGE else "small"
+        seconds += queries * (stages[f"{size}_query"] + stages[f"{size}_pair"] * kept) + stages[f"{size}_build"] * kept
+        seconds += test * stages["metrics"] + area * stages["intervals"]
+    return seconds, int(stages["base"]) + _arrays(cells, int(stages["patches"]))
+
+
+def _arrays(cells: Sequence[Cell], patches: int | None = None) -> int:
+    """Bytes of pictures, features, and the larger of what the selection and what the largest bank takes."""
+    parameters = cells[0].configuration.parameters
+    crop, (train, test) = parameters["crop"], _pictures(cells[0])
+    patches = patches or (crop // 8) ** 2  # the grid of the shallowest layers in use, at stride 8
+    largest = max(c.configuration.parameters["coreset"] for c in cells)
+    pixels = 3 * (train + test) * crop**2 + 2 * test * crop**2
+    features = 4 * DIM * patches * (train + test)
+    selection = 8 * (parameters["projection"] or DIM) * patches * train if _largest(cells) else 0
+    return pixels + features + max(selection, _bank(int(patches * train * largest)))
+
+
+def _bank(size: int) -> int:
+    """Bytes of a bank while it is made searchable: itself and its index, and four copies from which it is shortened."""
+    return 4 * DIM * size * (6 if size >= LARGE else 2)
+
+
+def _measure_stages(p: dict[str, Any], share: float) -> dict[str, float]:
+    """Seconds of each stage, and bytes besides the arrays."""
+    clock = _Clock()
+    with Watch() as watch:
+        _backbone(p)  # what a process does once
+        with clock("start"):
+            backbone, random = _backbone(p)
+            kinds = {name: p[name] for name in ("resize", "crop", "neighbors", "protocol")}
+            detector = PatchCore(backbone, coreset=1, **kinds)
+        tests, size = GOOD + DEFECTIVE, max(64, p["resize"])
+        pictures = Toybox(SHOWN, train=TRAIN, good=GOOD, defective=DEFECTIVE, size=size, number=NUMBER)
+        train, test, first = (
+            read(samples, detector.framing, progress=_silent)
+            for samples in (pictures.train, pictures.test, pictures.train[:STEADY])
+        )
+        test = with_masks(test)
+        with clock("start"):
+            detector.embed(first, "", _silent)
+        with clock("embedding"):
+            features = detector.embed(train, "", _silent)
+            tested = detector.embed(test, "", _silent)
+        vectors = features.reshape(-1, DIM)
+        found: dict[str, float] = {"patches": len(vectors) / TRAIN, "random": random}
+        rng = np.random.default_rng(0)
+        order = rng.permutation(len(vectors))
+        ends = {"small": (min(128, len(order)), min(LARGE - 1, len(order)))}
+        ends["large"] = (LARGE, len(order)) if len(order) >= 2 * LARGE else ends["small"]
+        for size, sizes in ends.items():
+            few, many = (_search(detector, train, test, features, tested, order[:m]) for m in sizes)
+            pair = max(0.0, (many.query - few.query) / (sizes[1] - sizes[0]))
+            found |= {f"{size}_query": max(0.0, few.query - pair * sizes[0]), f"{size}_pair": pair}
+            found |= {f"{size}_build": many.build / sizes[1]}
+        evaluate(few.scores)  # what a process does once
+        with clock("metrics"):
+            evaluate(many.scores, replicates=0)
+        with clock("intervals"):
+            evaluate(many.scores)
+    arrays = features.nbytes + tested.nbytes + _bank(ends["large"][1])
+    area = sum(np.sum(detector.framing.mask(s.load_mask())) for s in test.samples)  # type: ignore[arg-type]
+    found["greedy"], found["greedy_pair"] = _greedy(vectors, p, share) if share else (0.0, 0.0)
+    return {
+        **found,
+        "start": clock.seconds["start"],
+        "embedding": clock.seconds["embedding"] / (TRAIN + tests),
+        "metrics": clock.seconds["metrics"] / tests,
+        "intervals": float(max(0.0, clock.seconds["intervals"] - clock.seconds["metrics"]) / area),
+        "base": max(0, watch.most - arrays),
+    }
+
+
+def _measure_reading(cell: Cell) -> dict[str, float]:
+    """Seconds to read and frame a picture (with its mask, if it is defective), and the share of defective pixels."""
+    p = cell.configuration.parameters
+    framing, clock = Framing(p["resize"], p["crop"]), _Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            samples, assumed = list(cell.open().test), False
+        except UNMEASURED:
+            samples, assumed = _written(Path(folder)), True
+        chosen = samples[:: max(1, len(samples) // READ)][:READ]
+        with clock("reading"):
+            read(chosen, framing, progress=_silent)
+            masks = [sample.load_mask() for sample in chosen if sample.label]
+    area = sum(np.mean(framing.mask(mask)) for mask in masks if mask is not None)
+    share = DEFECTIVE_SHARE if assumed else float(area / len(chosen))
+    return {"each": clock.seconds["reading"] / len(chosen), "defective": share, "assumed": assumed}
+
+
+def _written(folder: Path) -> list[Sample]:
+    """Pictures of MVTec AD's size, as files."""
+    from pclib.datasets import open_images
+
+    for i, sample in enumerate(Toybox(SHOWN, train=1, good=2, defective=0, size=1024).test):
+        sample.load().save(folder / f"{i}.png")
+    return list(open_images([folder])) * (READ // 2)
+
+
+def _backbone(p: dict[str, Any]) -> tuple[Any, bool]:
+    settings = {"precision": p["precision"]}
+    try:
+        return load_backbone(p["backbone"], p["layers"], weights=p["weights"], **settings), False
+    except UNMEASURED:
+        return load_backbone(p["backbone"], p["layers"], weights="random", **settings), True
+
+
+def _greedy(vectors: np.ndarray, p: dict[str, Any], share: float) -> tuple[float, float]:
+    """Seconds of the selection for each vector, and for each pair of vectors."""
+    rng, vectors = np.random.default_rng(0), vectors[:TIMED]
+    mixed = [vectors]
+    for _ in range(MIXED):
+        weight = rng.uniform(size=(len(vectors), 1)).astype(np.float32)
+        mixed.append(weight * vectors + (1 - weight) * vectors[rng.permutation(len(vectors))])
+
+    def seconds(vectors: np.ndarray) -> float:
+        clock = _Clock()
+        with clock("greedy"):
+            size = max(1, int(len(vectors) * share))
+            greedy(vectors, size, start=p["start"], project=p["projection"], seed=0, progress=_silent)
+        return clock.seconds["greedy"]
+
+    seconds(vectors)  # what a process does once
+    few, many = len(vectors), (1 + MIXED) * len(vectors)
+    short, long = seconds(vectors), seconds(np.concatenate(mixed))
+    pair = max(0.0, (long - short * many / few) / (many * (many - few)))
+    return max(0.0, short / few - pair * few), pair
+
+
+@dataclass(frozen=True, eq=False)
+class _Searched:
+    """Seconds to make the bank searchable, seconds of each query, and the scores."""
+
+    build: float
+    query: float
+    scores: Any
+
+
+def _search(detector: PatchCore, train: Any, test: Any, features: Any, tested: Any, kept: np.ndarray) -> _Searched:
+    clock = _Clock()
+    with clock("build"):
+        fitted = detector.remember(train, features, kept)
+        assert fitted.bank is not None
+        fitted.bank.search(tested[0, 0, :1])  # indexes
+    with clock("query"):
+        scores = fitted.score_features(test, tested)
+    return _Searched(clock.seconds["build"], clock.seconds["query"] / tested[..., 0].size, scores)
+
+
+class _Clock:
+    """Seconds by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+
+def _silent(items: Iterable, **_: Any) -> Iterable:
+    return items
