@@ -52,6 +52,7 @@ _MODULES = (
         "cells",
         "measuring",
         "store",
+        "tables",
         "forecast",
         "sweep",
     ),

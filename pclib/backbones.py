@@ -136,6 +136,13 @@ def torchvision_cache() -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
+def published_weights(name: str) -> str | None:
+    """The address of a torchvision network's ImageNet V1 weights; None for networks whose weights come otherwise."""
+    if name in LITE or name.startswith("timm/"):
+        return None
+    return import_torchvision().models.get_model_weights(name).IMAGENET1K_V1.url
+
+
 def find_weights(file_name: str) -> Path | None:
     """A weight file, looked for in $PCLIB_WEIGHTS, then in torchvision's cache; None if it is in neither.
 
@@ -179,7 +186,7 @@ def _imagenet_weights(name: str, network: nn.Module) -> Mapping[str, torch.Tenso
         return _lite_weights(name, network)
     if name.startswith("timm/"):
         return _timm_weights(name.removeprefix("timm/"), network)
-    url = import_torchvision().models.get_model_weights(name).IMAGENET1K_V1.url
+    url = published_weights(name) or ""
     file_name = url.rsplit("/", 1)[1]
     path = find_weights(file_name)
     if path is None:

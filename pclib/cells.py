@@ -14,6 +14,7 @@ from pclib import inventory
 from pclib._checks import near
 from pclib.configurations import Configuration, digest
 from pclib.datasets import open_category
+from pclib.profile import profile
 from pclib.samples import Category
 from pclib.toybox import NAMES, Toybox
 
@@ -25,6 +26,7 @@ PICTURES: dict[str, Any] = {
     "size": 160,
     "seed": 0,
 }  # of each embedded category in a table
+SHOWN = ("washer", "gravel", "weave")  # embedded categories in the tables of the demo profile
 # Parameters in which cells may differ and still share their pictures and features.
 APART = {"patchcore": ("coreset",)}
 METRICS = {"image AUROC": "image_auroc", "pixel AUROC": "pixel_auroc", "PRO": "pro"}
@@ -93,6 +95,11 @@ class Measured:
     timing: Mapping[str, float] = field(repr=False)
     memory: int = field(repr=False)
     provenance: Mapping[str, Any] = field(repr=False)
+
+
+def default_data() -> str:
+    """The data set of the profile's tables: "toybox" in the demo profile, else "mvtec"."""
+    return TOYBOX if profile().name == "demo" else "mvtec"
 
 
 def categories_of(data: str) -> list[str]:

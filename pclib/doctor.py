@@ -67,7 +67,7 @@ def _libraries() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
-    from pclib.backbones import find_weights, load_backbone, torchvision_cache
+    from pclib.backbones import find_weights, load_backbone, published_weights, torchvision_cache
 
     try:
         detail = f"loaded, {load_backbone('tf_efficientnet_lite0').digest[:8]}"
@@ -75,11 +75,8 @@ def _weights() -> Iterator[Finding]:
     except (OSError, ValueError, ImportError) as error:
         yield Finding("embedded backbone", False, str(error), needed=True)
         return
-    from pclib._torchvision import import_torchvision
-
-    models = import_torchvision().models
     for name in ("wide_resnet50_2", "wide_resnet101_2"):
-        file_name = models.get_model_weights(name).IMAGENET1K_V1.url.rsplit("/", 1)[1]
+        file_name = str(published_weights(name)).rsplit("/", 1)[1]
         try:
             path = find_weights(file_name)
         except ValueError as error:

@@ -75,9 +75,9 @@ class Estimate:
         return max(busy)
 
     def __repr__(self) -> str:
+        what = f"{counted(self.cells, 'cell')} in {counted(len(self.seconds), 'group')}"
         lines = [
-            f"{counted(self.cells, 'cell')} in {counted(len(self.seconds), 'group')}: about {duration(self.on(1))} one after another, "
-            f"{duration(self.on(4))} on four such machines",
+            f"{what}: about {duration(self.on(1))} one after another, {duration(self.on(4))} on four such machines",
             f"up to {gibibytes(self.memory)} of memory for each process, {self.disk / 1e6:.2g} MB in the store",
             f"from stages measured on {self.host}",
         ]

@@ -21,10 +21,9 @@ from tqdm.auto import tqdm
 
 from pclib._checks import at_least, counted, near, some
 from pclib._device import gibibytes
-from pclib.cells import TOYBOX, Cell, Measured, categories_of
+from pclib.cells import SHOWN, TOYBOX, Cell, Measured, categories_of, default_data
 from pclib.configurations import EMBEDDED, PAPER, TABLES, Configuration, find
 from pclib.forecast import Estimate, estimate, memory
-from pclib.profile import profile
 from pclib.store import Store
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
     from pclib.measuring import Bench
 
-SHOWN = ("washer", "gravel", "weave")  # embedded categories in the tables of the demo profile
 REFUSED = (ValueError, FileNotFoundError, MemoryError)  # trying again would not help
 RETRIES = 2
 REACH = 5  # seconds to reach a scheduler in
@@ -106,7 +104,7 @@ def plan(
     for table in asked:
         if table not in TABLES:
             raise ValueError(f"no table {table!r}; there is {near(table, TABLES)}")
-    data = data or (TOYBOX if profile().name == "demo" else "mvtec")
+    data = data or default_data()
     known = categories_of(data)
     rows = {n: c for n, c in (EMBEDDED if data == TOYBOX else PAPER).items() if set(c.tables) & set(asked)}
     chosen = find(list(rows) if methods is None else methods, rows)
