@@ -35,7 +35,8 @@ whole: setup  ## whole runs; real categories, if they are at hand, against what 
 
 check-notebooks: setup  ## run the notebooks and compare what they print with what is stored
 	$(BIN)/python notebooks/build.py --check
-	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
+	store=$$(mktemp -d) && trap 'rm -rf "$$store"' EXIT && \
+	PCLIB_STORE=$$store $(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 300 notebooks
 
 notebooks: setup  ## run all notebooks top to bottom and store their outputs, normalised
 	$(BIN)/python notebooks/build.py
@@ -47,8 +48,8 @@ cards: setup  ## write data/toybox.md, the data cards of the embedded categories
 lab: setup  ## open JupyterLab on the first notebook
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
-bench: setup  ## time pclib beside its peers (as far as they are installed), 25 min; REAL=folder of real categories to add those
-	for stage in embedding coreset backbone search whole metrics; do $(BIN)/python benchmarks/$$stage.py || exit 1; done
+bench: setup  ## time pclib beside its peers (as far as they are installed), 35 min; REAL=folder of real categories to add those
+	for stage in embedding coreset backbone search whole metrics sweep; do $(BIN)/python benchmarks/$$stage.py || exit 1; done
 	$(BIN)/python benchmarks/report.py
 	$(if $(REAL),$(BIN)/python benchmarks/real.py $(REAL))
 

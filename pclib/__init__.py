@@ -56,7 +56,7 @@ _MODULES = (
         "forecast",
         "sweep",
     ),
-    *("plots", "demo"),
+    *("plots", "table_plots", "demo"),
 )
 
 __all__ = [

@@ -195,7 +195,7 @@ def _arrays(cells: Sequence[Cell], patches: int | None = None) -> int:
     """Bytes of pictures, features, and the larger of what the selection and what the largest bank takes."""
     parameters = cells[0].configuration.parameters
     crop, (train, test) = parameters["crop"], _pictures(cells[0])
-    patches = patches or (crop // 8) ** 2  # the grid of the shallowest layers in use, at stride 8
+    patches = patches or (-(-crop // 8)) ** 2  # the grid of the shallowest layer in use, taken to have stride 8
     largest = max(c.configuration.parameters["coreset"] for c in cells)
     pixels = 3 * (train + test) * crop**2 + 2 * test * crop**2
     features = 4 * DIM * patches * (train + test)

@@ -75,19 +75,24 @@ class _Entry:
         return fmean(self.values) if self.values else nan
 
 
-def measured(table: str, store: Store | None = None, *, data: str | None = None, methods: Rows = None) -> pd.DataFrame:
+def measured(
+    table: str, store: Store | None = None, *, data: str | None = None, methods: Rows = None, seeds: int | None = None
+) -> pd.DataFrame:
     """A table as measured here, in the form of `published`: percent, means over seeds, NaN for what is not measured.
 
     data     "mvtec", "visa", "toybox" or a folder; None for the profile's
     methods  None for the table's rows that can be run; or names of them, or configurations of your own
+    seeds    only 0 to seeds - 1; None for all that were measured
     The average is NaN until all categories are measured. Raises ValueError for an unknown table, data set or row.
     """
-    lines = _lines(table, store, data, methods)
+    lines = _lines(table, store, data, methods, seeds)
     frame = pd.DataFrame(lines, columns=["method", "metric", "category", "measured"])
     return _wide(frame, table, "measured")
 
 
-def compare(table: str, store: Store | None = None, *, data: str | None = None, methods: Rows = None) -> pd.DataFrame:
+def compare(
+    table: str, store: Store | None = None, *, data: str | None = None, methods: Rows = None, seeds: int | None = None
+) -> pd.DataFrame:
     """Published and measured side by side, one line for each row that can be run, metric and category; percent.
 
     measured   mean over `seeds` seeds; `spread` is their standard deviation, NaN for one
@@ -101,7 +106,7 @@ def compare(table: str, store: Store | None = None, *, data: str | None = None, 
     On other data than MVTec AD nothing is published: these columns are then not there. Raises as `measured` does.
     """
     name = data or default_data()
-    lines = pd.DataFrame(_lines(table, store, name, methods))
+    lines = pd.DataFrame(_lines(table, store, name, methods, seeds))
     if name != PUBLISHED_ON:
         return lines
     text, beside = printed(table), []
@@ -118,14 +123,16 @@ def compare(table: str, store: Store | None = None, *, data: str | None = None, 
     return lines[["method", "metric", "category", *shown]]
 
 
-def show(table: str, store: Store | None = None, *, data: str | None = None, methods: Rows = None) -> Styler:
+def show(
+    table: str, store: Store | None = None, *, data: str | None = None, methods: Rows = None, seeds: int | None = None
+) -> Styler:
     """`compare` as a table to look at: a row for each method, a column for each category.
 
     On MVTec AD every cell says what was measured, where that lies, and the difference to the published value; on other
     data what was measured, with its interval. Cells without a number say why.
     """
     name = data or default_data()
-    lines = compare(table, store, data=name, methods=methods)
+    lines = compare(table, store, data=name, methods=methods, seeds=seeds)
     beside = "published" in lines
     words = [_words(line, beside) for line in lines.itertuples()]
     verdicts = lines["verdict"] if beside else pd.Series("", lines.index)
@@ -187,13 +194,15 @@ def trace(method: str, category: str, store: Store | None = None, *, data: str |
     return frame.drop(columns=["configuration", "data", "category", "seed", "run"]).set_axis(labels).T
 
 
-def live(table: str, store: Store, *, data: str | None = None, methods: Rows = None) -> Callable[[Cell], None]:
+def live(
+    table: str, store: Store, *, data: str | None = None, methods: Rows = None, seeds: int | None = None
+) -> Callable[[Cell], None]:
     """A table that is shown now, and filled in as cells are measured: give it to `sweep.run` as `each`."""
     from IPython.display import display
 
     chosen = None if methods is None else list(methods)
-    shown = display(show(table, store, data=data, methods=chosen), display_id=True)
-    return lambda cell: shown.update(show(table, store, data=data, methods=chosen))
+    shown = display(show(table, store, data=data, methods=chosen, seeds=seeds), display_id=True)
+    return lambda cell: shown.update(show(table, store, data=data, methods=chosen, seeds=seeds))
 
 
 @dataclass(frozen=True)
@@ -221,7 +230,7 @@ _LEGEND = {
 }
 
 
-def _lines(table: str, store: Store | None, data: str | None, methods: Rows) -> list[dict[str, Any]]:
+def _lines(table: str, store: Store | None, data: str | None, methods: Rows, most: int | None) -> list[dict[str, Any]]:
     """One line for each row, metric and category, the average first."""
     one_of("table", table, TABLES)
     store, name = Store() if store is None else store, data or default_data()
@@ -231,7 +240,7 @@ def _lines(table: str, store: Store | None, data: str | None, methods: Rows) -> 
     newest = {row["cell"]: row for row in store.rows()}
     shown = {*SHOWN, *(row["category"] for row in newest.values() if row["data"] == name)}
     categories = [c for c in known if c in shown] if name == TOYBOX else known
-    seeds = sorted({row["seed"] for row in newest.values()})
+    seeds = sorted({row["seed"] for row in newest.values() if most is None or row["seed"] < most})
     failures, why = store.failures(), _Reasons(name)
     lines = []
     for row in chosen:

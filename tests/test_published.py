@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pclib import published as tables
+from pclib import table_plots
 from pclib.published import audit, published, ranking, wins
 
 printed_values = st.integers(0, 1000).map(lambda tenths: f"{tenths / 10:.1f}")
@@ -91,3 +93,36 @@ def test_each_row_says_where_it_comes_from():
     for table in tables.TABLES:
         assert (tables.sources(table)[["source", "run_by"]] != "").all(axis=None)
     assert "could not reproduce" in tables.sources("S1").loc["PaDiM*", "note"]
+
+
+def words(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def test_the_heat_map_says_every_printed_number():
+    figure = table_plots.heat_map(published("S3"), "PRO", 60)
+    assert words(figure.axes[0]) == [f"{v:.1f}" for v in published("S3").to_numpy().ravel()]
+    bare = table_plots.heat_map(published("S1"), "image AUROC", 80)
+    assert words(bare.axes[0]).count("–") == 3 * 15
+    plt.close("all")
+
+
+def test_the_rank_figure_stands_where_the_ranking_says():
+    figure = table_plots.ranks("S3", ["SPADE"])
+    (spade,) = [line for line in figure.axes[0].lines if line.get_label() == "SPADE"]
+    places = [ranking("S3", c).loc["SPADE", "rank"] for c in ("Avg", *tables.CATEGORIES)]
+    assert spade.get_ydata().tolist() == places and figure.axes[0].yaxis_inverted()
+    plt.close("all")
+
+
+def test_steps_point_where_a_number_goes_and_labels_do_not_overlap():
+    s4 = published("S4")
+    figure = table_plots.steps(s4.loc["layers 2, 3"], s4.loc["layers 1, 2, 3"], ("before", "after"))
+    heads = [line.get_marker() for line in figure.axes[0].lines if line.get_marker() in "<>"]
+    change = (s4.loc[("layers 1, 2, 3", "image AUROC")] - s4.loc[("layers 2, 3", "image AUROC")]).round(1)
+    assert heads == [">" if c > 0 else "<" for c in change if c != 0]
+    s2, s3 = (published(table).loc["PatchCore-10"].drop("Avg") for table in ("S2", "S3"))
+    figure = table_plots.against(s2, s3, ("a", "b"), "")
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 15 and not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    plt.close("all")

@@ -7,9 +7,11 @@ import re
 import numpy as np
 import pytest
 
-from pclib import evaluate, open_category
+from pclib import evaluate, open_category, sweep, tables
 from pclib.backbones import load_backbone
+from pclib.configurations import EMBEDDED
 from pclib.patchcore import PatchCore
+from pclib.store import Store
 
 pytestmark = pytest.mark.real
 SMALL = ("hazelnut", "hazelnut_toy", "transistor")  # bottle: benchmarks/real.py
@@ -25,6 +27,21 @@ def reference(real) -> dict[tuple[str, float], list[tuple[float, float]]]:
     for category, share, image, pixel in rows:
         found.setdefault((category, float(share)), []).append((float(image), float(pixel)))
     return found
+
+
+def test_real_categories_go_through_a_sweep_and_agree_with_the_reference(real, reference, tmp_path):
+    """The path that fills tables S1-S4, on a folder of categories: one group each, two shares, kept and read back."""
+    rows = [EMBEDDED[f"PatchCore-{n}"].changed(f"PatchCore-{n} at 224", resize=256, crop=224) for n in (10, 1)]
+    plan, store = sweep.plan("S1", rows, ["hazelnut", "transistor"], data=str(real)), Store(tmp_path)
+    assert sweep.run(plan, store).failed == {} and sweep.run(plan, store).already == 4
+    for table, metric in (("S1", 0), ("S2", 1)):
+        found = tables.measured(table, store, data=str(real), methods=rows)
+        for category in ("hazelnut", "transistor"):
+            for row in rows:
+                seeds = [100 * seed[metric] for seed in reference[category, row.parameters["coreset"]]]
+                spread = 0.5 + 2 * (max(seeds) - min(seeds))
+                assert abs(found.loc[row.name, category] - np.mean(seeds)) < spread, (table, category, row.name)
+    assert "published" not in tables.compare("S1", store, data=str(real), methods=rows)
 
 
 def measured(real, category: str, share: float, seed: int = 0) -> tuple[float, float]:

@@ -47,6 +47,7 @@ def test_a_cell_is_the_mean_over_seeds_with_interval_spread_and_difference(store
     assert (found["low"], found["high"], found["seeds"]) == (pytest.approx(96.0), pytest.approx(98.0), 2)
     assert found["spread"] == pytest.approx(math.sqrt(2)) and found["difference"] == pytest.approx(0)
     assert found["verdict"] == "within" and found["missing"] == ""
+    assert line(tables.compare("S1", store, data="mvtec", seeds=1), "screw")["measured"] == pytest.approx(96)
 
 
 @pytest.mark.parametrize(
