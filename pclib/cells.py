@@ -36,7 +36,7 @@ METRICS = {"image AUROC": "image_auroc", "pixel AUROC": "pixel_auroc", "PRO": "p
 class Cell:
     """What is to be measured.
 
-    data      "mvtec", "visa", "toybox", or the path of a folder that holds category folders
+    data      "mvtec", "visa", "toybox", or the whole path of a folder that holds category folders
     category  its name there
     seed      of the method
     """
@@ -97,9 +97,14 @@ class Measured:
     provenance: Mapping[str, Any] = field(repr=False)
 
 
-def default_data() -> str:
-    """The data set of the profile's tables: "toybox" in the demo profile, else "mvtec"."""
-    return TOYBOX if profile().name == "demo" else "mvtec"
+def named_data(data: str | Path | None) -> str:
+    """The name under which cells know a data set: as given, or the whole path of a folder.
+
+    None stands for that of the profile's tables: "toybox" in the demo profile, else "mvtec".
+    """
+    if data is None:
+        return TOYBOX if profile().name == "demo" else "mvtec"
+    return data if data in (TOYBOX, *inventory.DATA_SETS) else str(Path(data).resolve())
 
 
 def categories_of(data: str) -> list[str]:
@@ -109,6 +114,11 @@ def categories_of(data: str) -> list[str]:
     if data in inventory.DATA_SETS:
         return list(inventory.DATA_SETS[data].categories)
     if Path(data).is_dir():
-        return sorted(p.name for p in Path(data).iterdir() if p.is_dir() and not p.name.startswith("."))
-    known = near(data, [TOYBOX, *inventory.DATA_SETS])
-    raise ValueError(f"no data set {data!r}: give {known}, or the path of a folder that holds category folders")
+        found = sorted(p.name for p in Path(data).iterdir() if p.is_dir() and not p.name.startswith("."))
+        if not found:
+            raise ValueError(f"{data}: holds no category folders")
+        return found
+    known = near(Path(data).name, [TOYBOX, *inventory.DATA_SETS])
+    raise ValueError(
+        f"no data set or folder {data!r}: give {known}, or the path of a folder that holds category folders"
+    )

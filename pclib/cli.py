@@ -411,16 +411,17 @@ def _accepts(data: DataSet) -> bool:
 def _sweep(options: argparse.Namespace) -> int:
     from pclib import sweep
     from pclib.configurations import TABLES
+    from pclib.forecast import estimate
     from pclib.store import Store
 
     plan = sweep.plan(
         options.tables or TABLES, options.methods, options.categories, seeds=options.seeds, data=options.data
     )
     store = Store()
-    todo = plan if options.again else plan.missing(store)
-    print(f"{plan}, of which {len(plan) - len(todo)} are in {store.folder}", flush=True)
+    todo = plan.due(store) if options.again else plan.missing(store)
+    print(f"{plan}, of which {len(plan) - len(plan.missing(store))} are in {store.folder}", flush=True)
     if todo:
-        print(todo.estimate(None if options.again else store), flush=True)
+        print(estimate(todo.groups(), store), flush=True)
     if options.plan or not todo:
         return 0
     try:

@@ -60,15 +60,17 @@ def digest(facts: Mapping[str, Any]) -> str:
 
 
 def find(names: str | Configuration | Iterable[str | Configuration], among: Mapping[str, Configuration]) -> list:
-    """Configurations by name, each once; those given as such are passed on. Raises ValueError for an unknown name."""
+    """Configurations by name, each once; those given as such are passed on.
+
+    Raises ValueError for an unknown name, and for two different ones of one name.
+    """
     found: dict[str, Configuration] = {}
     for wanted in [names] if isinstance(names, str | Configuration) else names:
-        if isinstance(wanted, Configuration):
-            found[wanted.name] = wanted
-        elif wanted in among:
-            found[wanted] = among[wanted]
-        else:
+        if not isinstance(wanted, Configuration) and wanted not in among:
             raise ValueError(f"no configuration {wanted!r} can be run here; there is {near(wanted, among, most=9)}")
+        row = wanted if isinstance(wanted, Configuration) else among[wanted]
+        if found.setdefault(row.name, row).digest != row.digest:
+            raise ValueError(f"two configurations are called {row.name!r}; give one of them another name")
     return list(found.values())
 
 

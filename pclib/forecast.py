@@ -28,7 +28,7 @@ from pclib.cells import PICTURES, TOYBOX, Cell
 from pclib.configurations import digest
 from pclib.coreset import greedy
 from pclib.framing import Framing, read
-from pclib.measuring import host, with_masks
+from pclib.measuring import code_version, host, with_masks
 from pclib.metrics import evaluate
 from pclib.neighbors import LARGE
 from pclib.patchcore import DIM, PatchCore
@@ -45,7 +45,8 @@ MIXED = 3  # further sets of as many, mixed of pairs of real ones; selecting amo
 DEFECTIVE_SHARE = 0.03  # of the pixels of test pictures that are not here
 STEADY = 4  # pictures that go through the network before the clock starts
 ROW, SCORE = 4096, 48  # bytes that a cell takes in the store, and each of its test pictures
-UNMEASURED = (FileNotFoundError, ValueError)  # what opening data or weights raises that are not here
+STRIDES = {"layer1": 4, "layer2": 8, "layer3": 16, "blocks.1": 4, "blocks.2": 8, "blocks.4": 16}  # of a group's grid
+UNMEASURED = (OSError, ValueError)  # what opening data or weights raises that are not here, or cannot be used
 
 
 @dataclass(frozen=True)
@@ -91,15 +92,17 @@ def estimate(
 ) -> Estimate:
     """What groups of cells (`Plan.groups()`) will take. Stages that the store has no cost of are measured first.
 
-    Costs that the store has for this kind of machine are used; new ones are kept there if nobody else is writing to it.
+    Costs that the store has for this kind of machine are used. New ones are kept there, unless weights or pictures had
+    to be assumed or somebody else is writing to it.
     """
     known = {} if store is None else store.costs(host())
     wanted = {key: probe for cells in groups if _can(cells) for key, probe in _probes(cells).items()}
     fresh = {key: wanted[key]() for key in progress([k for k in wanted if k not in known], desc="stages", unit="stage")}
-    if store is not None and fresh:
+    certain = {key: cost for key, cost in fresh.items() if not cost.get("random") and not cost.get("assumed")}
+    if store is not None and certain:
         try:
             with store.writing():
-                store.add_costs(host(), fresh)
+                store.add_costs(host(), certain)
         except ValueError:
             pass  # they will be measured again; the estimate does not depend on it
     costs = {**known, **fresh}
@@ -153,7 +156,7 @@ def _keys(cells: Sequence[Cell]) -> tuple[str, str]:
     facts = {"largest": _largest(cells), **{name: parameters[name] for name in names}}
     place = f"{cell.data}/{cell.category}" if cell.data == TOYBOX else cell.data
     framed = f"{parameters['resize']} {parameters['crop']}"
-    return f"stages {digest(facts)}", f"reading {place} {framed}"
+    return f"stages {digest({'code': code_version(), **facts})}", f"reading {place} {framed}"
 
 
 def _largest(cells: Sequence[Cell]) -> float:
@@ -195,7 +198,7 @@ def _arrays(cells: Sequence[Cell], patches: int | None = None) -> int:
     """Bytes of pictures, features, and the larger of what the selection and what the largest bank takes."""
     parameters = cells[0].configuration.parameters
     crop, (train, test) = parameters["crop"], _pictures(cells[0])
-    patches = patches or (-(-crop // 8)) ** 2  # the grid of the shallowest layer in use, taken to have stride 8
+    patches = patches or (-(-crop // STRIDES.get(parameters["layers"][0], 4))) ** 2
     largest = max(c.configuration.parameters["coreset"] for c in cells)
     pixels = 3 * (train + test) * crop**2 + 2 * test * crop**2
     features = 4 * DIM * patches * (train + test)
@@ -217,7 +220,7 @@ def _measure_stages(p: dict[str, Any], share: float) -> dict[str, float]:
             backbone, random = _backbone(p)
             kinds = {name: p[name] for name in ("resize", "crop", "neighbors", "protocol")}
             detector = PatchCore(backbone, coreset=1, **kinds)
-        tests, size = GOOD + DEFECTIVE, max(64, p["resize"])
+        tests, size = GOOD + DEFECTIVE, max(64, p["resize"] or p["crop"])
         pictures = Toybox(SHOWN, train=TRAIN, good=GOOD, defective=DEFECTIVE, size=size, number=NUMBER)
         train, test, first = (
             read(samples, detector.framing, progress=_silent)
@@ -237,7 +240,7 @@ def _measure_stages(p: dict[str, Any], share: float) -> dict[str, float]:
         ends["large"] = (LARGE, len(order)) if len(order) >= 2 * LARGE else ends["small"]
         for size, sizes in ends.items():
             few, many = (_search(detector, train, test, features, tested, order[:m]) for m in sizes)
-            pair = max(0.0, (many.query - few.query) / (sizes[1] - sizes[0]))
+            pair = max(0.0, (many.query - few.query) / max(1, sizes[1] - sizes[0]))
             found |= {f"{size}_query": max(0.0, few.query - pair * sizes[0]), f"{size}_pair": pair}
             found |= {f"{size}_build": many.build / sizes[1]}
         evaluate(few.scores)  # what a process does once
@@ -261,19 +264,31 @@ def _measure_stages(p: dict[str, Any], share: float) -> dict[str, float]:
 def _measure_reading(cell: Cell) -> dict[str, float]:
     """Seconds to read and frame a picture (with its mask, if it is defective), and the share of defective pixels."""
     p = cell.configuration.parameters
-    framing, clock = Framing(p["resize"], p["crop"]), _Clock()
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            samples, assumed = list(cell.open().test), False
-        except UNMEASURED:
-            samples, assumed = _written(Path(folder)), True
-        chosen = samples[:: max(1, len(samples) // READ)][:READ]
-        with clock("reading"):
-            read(chosen, framing, progress=_silent)
-            masks = [sample.load_mask() for sample in chosen if sample.label]
-    area = sum(np.mean(framing.mask(mask)) for mask in masks if mask is not None)
-    share = DEFECTIVE_SHARE if assumed else float(area / len(chosen))
-    return {"each": clock.seconds["reading"] / len(chosen), "defective": share, "assumed": assumed}
+    framing, assumed = Framing(p["resize"], p["crop"]), False
+    try:
+        seconds, share = _read(_some(cell.open().test), framing)
+    except UNMEASURED:
+        with tempfile.TemporaryDirectory() as folder:
+            seconds, _ = _read(_written(Path(folder)), framing)
+        share, assumed = DEFECTIVE_SHARE, True
+    return {"each": seconds, "defective": share, "assumed": assumed}
+
+
+def _read(samples: Sequence[Sample], framing: Framing) -> tuple[float, float]:
+    """Seconds for each picture, and its share of defective pixels."""
+    clock = _Clock()
+    with clock("reading"):
+        read(samples, framing, progress=_silent)
+        masks = [sample.load_mask() for sample in samples if sample.label]
+    area = sum(float(np.mean(framing.mask(mask))) for mask in masks if mask is not None)
+    return clock.seconds["reading"] / len(samples), area / len(samples)
+
+
+def _some(samples: Sequence[Sample]) -> list[Sample]:
+    """A few, evenly spaced. Raises ValueError if there are none."""
+    if not samples:
+        raise ValueError("no test pictures")
+    return list(samples[:: max(1, len(samples) // READ)][:READ])
 
 
 def _written(folder: Path) -> list[Sample]:

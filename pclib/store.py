@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
+from zipfile import BadZipFile
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -117,8 +119,8 @@ class Store:
             **{"configuration": cell.configuration.name, "method": cell.configuration.method},
             **{"parameters": dict(cell.configuration.parameters), "timing": dict(measured.timing)},
             **{"memory": measured.memory, "provenance": dict(measured.provenance), "measured_at": _now(), "origin": ""},
-            **measured.metrics,
-            **measured.counts,
+            **{name: None if value is None else float(value) for name, value in measured.metrics.items()},
+            **{name: None if value is None else int(value) for name, value in measured.counts.items()},
             "scores": self._keep_scores(dict(measured.scores)),
         }
         with self._transaction() as connection:
@@ -161,7 +163,7 @@ class Store:
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = dict(file)
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error) as error:
             raise ValueError(f"{path}: damaged ({error}); measure the cell again (again=True)") from error
         if sha256_arrays(arrays) != scores:
             raise ValueError(f"{path}: altered, its contents do not match their hash; measure again (again=True)")
@@ -229,8 +231,15 @@ class Store:
         path = self._scores_file(name)
         if not path.is_file():
             make_folder(path.parent)
-            with replacing(path) as partial:
-                np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
+            try:
+                with replacing(path) as partial:
+                    np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
+            except OSError as error:
+                raise OSError(
+                    error.errno,
+                    f"{error.strerror}; free some space; all that was kept before is whole",
+                    str(path.parent),
+                ) from error
         return name
 
     def _insert(self, connection: sqlite3.Connection, row: dict[str, Any]) -> bool:
@@ -331,9 +340,9 @@ class Store:
             return ValueError(f"{self.file}: cannot be opened for this ({text}); use a folder that you may write to")
         if "full" in text or "disk I/O" in text:
             return ValueError(f"{self.file}: the disk is full or fails ({text}); nothing half-written is left")
-        if isinstance(error, sqlite3.OperationalError | sqlite3.IntegrityError):
-            return ValueError(f"{self.file}: refused by SQLite ({text})")
-        return ValueError(self._damaged(text))
+        if "malformed" in text or "not a database" in text:
+            return ValueError(self._damaged(text))
+        return ValueError(f"{self.file}: refused by SQLite ({text})")
 
     def _damaged(self, what: str) -> str:
         backups = [str(p) for p in sorted(self.folder.glob("*.backup.sqlite"))]

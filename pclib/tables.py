@@ -18,10 +18,11 @@ import pandas as pd
 
 from pclib import inventory
 from pclib._checks import one_of
-from pclib.cells import METRICS, SHOWN, TOYBOX, Cell, categories_of, default_data
+from pclib.cells import METRICS, SHOWN, TOYBOX, Cell, categories_of, named_data
 from pclib.configurations import EMBEDDED, PAPER, Configuration, find
 from pclib.published import (
     AVERAGE,
+    DASH,
     TABLES,
     audit,
     last_digit,
@@ -58,21 +59,21 @@ WITHIN, ABOVE, BELOW = "within", "above", "below"
 SIGNS = {WITHIN: "●", ABOVE: "▲", BELOW: "▼"}
 COLOURS = {WITHIN: "#e8eef4", ABOVE: "#a6cee3", BELOW: "#fdc086"}  # told apart by colour-blind eyes, and by their signs
 TRIED = 10  # seeds whose failures are looked at, to say why a cell is missing
-Rows = Iterable[str | Configuration] | None
+Rows = str | Configuration | Iterable[str | Configuration] | None
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """What is known of one configuration on one category, over all seeds that were measured."""
+    """What is known of one configuration on one category: by seed, the value and the ends of its interval."""
 
-    values: Sequence[float]
-    lows: Sequence[float]
-    highs: Sequence[float]
+    seeds: dict[int, tuple[float, float, float]]
     missing: str = ""
 
-    @property
-    def mean(self) -> float:
-        return fmean(self.values) if self.values else nan
+    def mean(self, seeds: Iterable[int] | None = None) -> tuple[float, float, float]:
+        """Value, low and high, means over these seeds, or over all."""
+        chosen = [self.seeds[seed] for seed in (self.seeds if seeds is None else seeds)]
+        value, low, high = map(fmean, zip(*chosen, strict=True))
+        return value, low, high
 
 
 def measured(
@@ -103,18 +104,21 @@ def compare(
                where the measured value lies
     missing    why there is no measured value: no data, no weights, failed (with what was said), not run
 
-    On other data than MVTec AD nothing is published: these columns are then not there. Raises as `measured` does.
+    On other data than MVTec AD nothing is published: these columns are then not there. Nor does a configuration with
+    other parameters than the paper's have a published value. Raises as `measured` does.
     """
-    name = data or default_data()
+    name = named_data(data)
     lines = pd.DataFrame(_lines(table, store, name, methods, seeds))
     if name != PUBLISHED_ON:
         return lines
+    chosen = find(list(PAPER) if methods is None else methods, PAPER)
+    as_published = {row.name for row in chosen if row.name in PAPER and PAPER[row.name].digest == row.digest}
     text, beside = printed(table), []
     for line in lines.itertuples():
         row = (line.method, line.metric) if table == "S4" else line.method
-        value = text[line.category].get(row, "-")
-        known = nan if value == "-" else float(value)
-        reach = 0.0 if value == "-" else float(last_digit(value)) / 2
+        value = text[line.category].get(row, DASH) if line.method in as_published else DASH
+        known = nan if value == DASH else float(value)
+        reach = 0.0 if value == DASH else float(last_digit(value)) / 2
         beside.append([known, line.measured - known, _verdict(known, reach, line.measured, line.low, line.high)])
     lines[["published", "difference", "verdict"]] = pd.DataFrame(
         beside, lines.index, ["published", "difference", "verdict"]
@@ -131,7 +135,7 @@ def show(
     On MVTec AD every cell says what was measured, where that lies, and the difference to the published value; on other
     data what was measured, with its interval. Cells without a number say why.
     """
-    name = data or default_data()
+    name = named_data(data)
     lines = compare(table, store, data=name, methods=methods, seeds=seeds)
     beside = "published" in lines
     words = [_words(line, beside) for line in lines.itertuples()]
@@ -183,14 +187,15 @@ def trace(method: str, category: str, store: Store | None = None, *, data: str |
 
     Raises ValueError if there is none.
     """
-    store, name = Store() if store is None else store, data or default_data()
+    store, name = Store() if store is None else store, named_data(data)
     frame = store.frame(latest=False)
     if len(frame):
         chosen = (frame.configuration == method) & (frame.category == category) & (frame.data == name)
         frame = frame[chosen].sort_values(["seed", "run"])
     if not len(frame):
         raise ValueError(f"{store.folder}: holds no measurement of {method!r} on {name}/{category}")
-    labels = [f"seed {row.seed}, run {row.run}" for row in frame.itertuples()]
+    several = frame["parameters"].nunique() > 1  # configurations of one name
+    labels = [f"seed {r.seed}, run {r.run}{f', {r.cell[:6]}' if several else ''}" for r in frame.itertuples()]
     return frame.drop(columns=["configuration", "data", "category", "seed", "run"]).set_axis(labels).T
 
 
@@ -200,7 +205,7 @@ def live(
     """A table that is shown now, and filled in as cells are measured: give it to `sweep.run` as `each`."""
     from IPython.display import display
 
-    chosen = None if methods is None else list(methods)
+    chosen = methods if methods is None or isinstance(methods, str | Configuration) else list(methods)
     shown = display(show(table, store, data=data, methods=chosen, seeds=seeds), display_id=True)
     return lambda cell: shown.update(show(table, store, data=data, methods=chosen, seeds=seeds))
 
@@ -233,102 +238,107 @@ _LEGEND = {
 def _lines(table: str, store: Store | None, data: str | None, methods: Rows, most: int | None) -> list[dict[str, Any]]:
     """One line for each row, metric and category, the average first."""
     one_of("table", table, TABLES)
-    store, name = Store() if store is None else store, data or default_data()
+    store, name = Store() if store is None else store, named_data(data)
     among = {n: c for n, c in (EMBEDDED if name == TOYBOX else PAPER).items() if table in c.tables}
     chosen = find(list(among) if methods is None else methods, among)
     known = categories_of(name)
     newest = {row["cell"]: row for row in store.rows()}
-    shown = {*SHOWN, *(row["category"] for row in newest.values() if row["data"] == name)}
-    categories = [c for c in known if c in shown] if name == TOYBOX else known
     seeds = sorted({row["seed"] for row in newest.values() if most is None or row["seed"] < most})
-    failures, why = store.failures(), _Reasons(name)
-    lines = []
+    cells = {(row.name, c): [Cell(row, name, c, seed) for seed in seeds] for row in chosen for c in known}
+    found = {where: [newest[c.key] for c in group if c.key in newest] for where, group in cells.items()}
+    categories = [c for c in known if name != TOYBOX or c in SHOWN or any(found[row.name, c] for row in chosen)]
+    why, lines = _Reasons(name, store.failures()), []
     for row in chosen:
         for metric in METRICS_OF[table]:
-            entries = {}
-            for category in categories:
-                cells = [Cell(row, name, category, seed) for seed in seeds]
-                rows = [newest[cell.key] for cell in cells if cell.key in newest]
-                rows = [r for r in rows if r[METRICS[metric]] is not None]
-                missing = "" if rows else why.missing(row, category, failures)
-                entries[category] = _entry(rows, METRICS[metric], missing)
-            average = _average(list(entries.values()))
-            for category, entry in {AVERAGE: average, **entries}.items():
+            entries = {c: _entry(found[row.name, c], METRICS[metric]) for c in categories}
+            for category, entry in entries.items():
+                if not entry.seeds and not entry.missing:
+                    entries[category] = _Entry({}, why.missing(row, category))
+            for category, entry in {AVERAGE: _average(list(entries.values())), **entries}.items():
                 lines.append({"method": row.name, "metric": metric, "category": category, **_facts(entry)})
     return lines
 
 
-def _entry(rows: Sequence[dict[str, Any]], metric: str, missing: str) -> _Entry:
-    values, lows, highs = ([_percent(row[f"{metric}{end}"]) for row in rows] for end in ("", "_low", "_high"))
-    return _Entry(values, lows, highs, missing)
+def _entry(rows: Sequence[dict[str, Any]], metric: str) -> _Entry:
+    ends = [f"{metric}{end}" for end in ("", "_low", "_high")]
+    seeds = {row["seed"]: tuple(_percent(row[end]) for end in ends) for row in rows if row[metric] is not None}
+    undefined = "not defined: no masks, or one class only" if rows and not seeds else ""
+    return _Entry(seeds, undefined)  # type: ignore[arg-type]
 
 
 def _average(entries: Sequence[_Entry]) -> _Entry:
-    """Over categories, seed by seed, for as many seeds as all of them have; nothing while one is missing."""
-    lacking = sum(not entry.values for entry in entries)
+    """Over categories, seed by seed, for the seeds that all of them have; nothing while a category is missing."""
+    lacking = sum(not entry.seeds for entry in entries)
     if lacking:
-        return _Entry([], [], [], f"{lacking} of {len(entries)} missing")
-    count = min(len(entry.values) for entry in entries)
-    means = [fmean(entry.values[i] for entry in entries) for i in range(count)]
-    down = hypot(*(entry.mean - fmean(entry.lows) for entry in entries)) / len(entries)
-    up = hypot(*(fmean(entry.highs) - entry.mean for entry in entries)) / len(entries)
-    return _Entry(means, [mean - down for mean in means], [mean + up for mean in means])
+        return _Entry({}, f"{lacking} of {len(entries)} missing")
+    common = sorted(set.intersection(*(set(entry.seeds) for entry in entries)))
+    if not common:
+        return _Entry({}, "no seed in common")
+    means = [entry.mean(common) for entry in entries]
+    down = hypot(*(value - low for value, low, _ in means)) / len(entries)
+    up = hypot(*(high - value for value, _, high in means)) / len(entries)
+    values = {seed: fmean(entry.seeds[seed][0] for entry in entries) for seed in common}
+    return _Entry({seed: (value, value - down, value + up) for seed, value in values.items()})
 
 
 def _facts(entry: _Entry) -> dict[str, Any]:
-    if not entry.values:
-        return {"measured": nan, "low": nan, "high": nan, "seeds": 0, "spread": nan, "missing": entry.missing}
-    spread = stdev(entry.values) if len(entry.values) > 1 else nan
-    ends = {"low": fmean(entry.lows), "high": fmean(entry.highs)}
-    return {"measured": entry.mean, **ends, "seeds": len(entry.values), "spread": spread, "missing": ""}
+    value, low, high = entry.mean() if entry.seeds else (nan, nan, nan)
+    values = [value for value, _, _ in entry.seeds.values()]
+    spread = stdev(values) if len(values) > 1 else nan
+    return {
+        **{"measured": value, "low": low, "high": high},
+        **{"seeds": len(values), "spread": spread, "missing": entry.missing},
+    }
 
 
 class _Reasons:
     """Says why a cell was not measured; looks at each category and each weight file once."""
 
-    def __init__(self, data: str) -> None:
-        self.data = data
-        self.lacking: dict[str, bool] = {}
+    def __init__(self, data: str, failures: dict[str, str]) -> None:
+        self.data, self.failures = data, failures
+        self.lacking: dict[str, str] = {}
 
-    def missing(self, row: Configuration, category: str, failures: dict[str, str]) -> str:
-        for seed in range(TRIED):
-            if why := failures.get(Cell(row, self.data, category, seed).key):
-                if self._no_data(category):
-                    return "no data"
-                return "no weights" if self._no_weights(row) else f"failed: {why}"
-        if self._no_data(category):
-            return "no data"
-        return "no weights" if self._no_weights(row) else "not run"
-
-    def _no_data(self, category: str) -> bool:
-        if self.data not in inventory.DATA_SETS:
-            return False
-        return self._once(f"data {category}", lambda: inventory.find(self.data, category))
-
-    def _no_weights(self, row: Configuration) -> bool:
+    def missing(self, row: Configuration, category: str) -> str:
+        keys = [Cell(row, self.data, category, seed).key for seed in range(TRIED)]
+        failed = next((self.failures[key] for key in keys if key in self.failures), "")
+        if failed and not failed.startswith("FileNotFoundError"):
+            return f"failed: {failed}"
         name = row.parameters.get("backbone")
-        return name is not None and self._once(f"weights {name}", lambda: _find_weights(name))
+        return (
+            self._once(f"data {category}", "data", lambda: self._find_data(category))
+            or self._once(f"weights {name}", "weights", lambda: _find_weights(name))
+            or (f"failed: {failed}" if failed else "not run")
+        )
 
-    def _once(self, what: str, find: Callable[[], Any]) -> bool:
-        if what not in self.lacking:
+    def _find_data(self, category: str) -> None:
+        if self.data in inventory.DATA_SETS:
+            inventory.find(self.data, category)
+
+    def _once(self, key: str, what: str, find: Callable[[], Any]) -> str:
+        """ "no data" or "no weights", or what is wrong with those that are there; "" if nothing is."""
+        if key not in self.lacking:
             try:
                 find()
-                self.lacking[what] = False
-            except (OSError, ValueError):
-                self.lacking[what] = True
-        return self.lacking[what]
+                self.lacking[key] = ""
+            except FileNotFoundError:
+                self.lacking[key] = f"no {what}"
+            except (OSError, ValueError) as error:
+                self.lacking[key] = f"unusable {what}: {error}"
+        return self.lacking[key]
 
 
-def _find_weights(name: str) -> None:
+def _find_weights(name: str | None) -> None:
     from pclib.backbones import find_weights, published_weights
 
+    if name is None:
+        return
     address = published_weights(name)
     if address is not None and find_weights(address.rsplit("/", 1)[1]) is None:
         raise FileNotFoundError(name)
 
 
 def _verdict(known: float, reach: float, value: float, low: float, high: float) -> str:
-    if known != known or value != value:
+    if any(number != number for number in (known, value, low, high)):
         return ""
     if low - reach <= known <= high + reach:
         return WITHIN

@@ -164,7 +164,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch, measured
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez_compressed", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"No space left on device; free some space.*scores"):
         kept.add(*measured)
     assert len(kept) == 0 and not list(tmp_path.rglob("*.npz"))
 
@@ -176,6 +176,9 @@ def test_altered_and_missing_scores_are_noticed(tmp_path, measured):
     (file,) = tmp_path.rglob("*.npz")
     np.savez(file, score=np.zeros(3))
     with pytest.raises(ValueError, match="altered"):
+        kept.scores(row["scores"])
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(ValueError, match="damaged"):
         kept.scores(row["scores"])
     file.unlink()
     with pytest.raises(FileNotFoundError, match="again=True"):

@@ -11,14 +11,14 @@ import time
 
 import pytest
 
-from pclib import cells, forecast, store, sweep
+from pclib import _workers, cells, forecast, inventory, store, sweep
 from pclib.cells import Cell, Measured
 from pclib.configurations import Configuration
 from pclib.store import Store
 
 from .conftest import ROOT
 
-DUMMY = Configuration("dummy", (), "tests.test_sweep:Dummy", {"seconds": 0.0, "dies": "", "n": 0})
+DUMMY = Configuration("dummy", (), "tests.test_sweep:Dummy", {"seconds": 0.0, "dies": "", "n": 0, "lacks": False})
 
 
 class Dummy:
@@ -35,6 +35,8 @@ class Dummy:
             open(told["dies"], "w").close()
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(told["seconds"])
+        if told["lacks"] and os.environ.get("LACKS"):
+            raise FileNotFoundError("no pictures on this worker")
         if told["n"] < 0:
             raise RuntimeError("cosmic ray")
         names = [m + end for m in cells.METRICS.values() for end in ("", "_low", "_high")]
@@ -70,7 +72,7 @@ def test_a_plan_has_a_cell_for_each_row_category_and_seed(monkeypatch):
         ({"methods": "PatchCore-5"}, "no configuration 'PatchCore-5'"),
         ({"methods": "layers 2, 3", "tables": "S1"}, "no configuration 'layers 2, 3'"),
         ({"categories": "washr"}, "no category 'washr'; it has washer"),
-        ({"data": "mvtek"}, "no data set 'mvtek': give mvtec"),
+        ({"data": "mvtek"}, "no data set or folder '.*mvtek': give mvtec"),
         ({"seeds": 0}, "seeds must be a whole number of at least 1"),
     ],
 )
@@ -87,6 +89,45 @@ def test_a_rerun_does_only_what_is_missing(tmp_path):
     assert (report.measured, report.already) == (3, 2) and seen == ["dummy 2", "dummy 3", "dummy 4"]
     assert sweep.run(plan, Store(tmp_path), again=True).measured == 5
     assert len(Store(tmp_path)) == 10 and set(Store(tmp_path).runs().values()) == {2}
+
+
+def test_another_run_of_all_goes_on_where_it_was_stopped(tmp_path):
+    plan, store = dummies(4), Store(tmp_path)
+    sweep.run(plan[:3], store)
+
+    def stop(cell):
+        if cell.configuration.name == "dummy 1":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(plan, store, again=True, each=stop)
+    assert sorted(Store(tmp_path).runs().values()) == [1, 2, 2]
+    assert sweep.run(plan, store, again=True).measured == 2
+    assert sorted(Store(tmp_path).runs().values()) == [1, 2, 2, 2]
+
+
+def test_a_bench_serves_one_sweep_and_no_longer_than_its_group(monkeypatch):
+    opened = []
+    monkeypatch.setattr("pclib.measuring.open_bench", lambda cells: opened.append(len(cells)) or Dummy(cells))
+    monkeypatch.setitem(cells.APART, DUMMY.method, ("n",))
+    two, holder = list(dummies(2)), _workers.Holder()
+    for sweep_name in ("first", "second"):
+        holder.measure(two[0], two, sweep_name)
+    holder.measure(two[1], two[1:], "second")
+    assert opened == [2, 2] and holder.bench is None
+
+
+def test_a_folder_is_known_by_its_whole_path(tmp_path, monkeypatch):
+    for place in ("here", "there"):
+        (tmp_path / place / "pictures" / "nuts").mkdir(parents=True)
+    keys = set()
+    for place in ("here", "there"):
+        monkeypatch.chdir(tmp_path / place)
+        keys |= {cell.key for data in ("pictures", "pictures/") for cell in sweep.plan("S1", "PatchCore-1", data=data)}
+    assert len(keys) == 2
+    monkeypatch.chdir(tmp_path / "here" / "pictures" / "nuts")
+    with pytest.raises(ValueError, match="holds no category folders"):
+        sweep.plan("S1", data=".")
 
 
 def test_a_cell_that_fails_is_told_with_its_reason_and_the_others_go_on(tmp_path):
@@ -168,22 +209,62 @@ def test_a_group_stays_on_one_worker_and_a_cell_that_kills_workers_is_given_up(t
     two = [*dummies(3, seconds=0.2), *dummies(3, seconds=0.201)]
     deadly = Cell(DUMMY.changed("deadly", dies="always"), "toybox", "gravel", 0)
     report = sweep.run(sweep.Plan([*two, deadly]), Store(tmp_path), cluster)
-    assert report.measured == 6 and "its worker died 3 times" in report.failed[str(deadly)]
+    assert report.measured == 6 and "its worker died or left 3 times" in report.failed[str(deadly)]
     done = Store(tmp_path).frame()
     assert done.groupby(done.parameters.str.contains("0.201")).host.nunique().tolist() == [1, 1]
 
 
 @pytest.mark.slow
 def test_a_group_that_no_worker_has_the_memory_for_is_refused_with_both_sizes(tmp_path, cluster, monkeypatch):
-    monkeypatch.setattr(sweep, "memory", lambda cells: 2**50 if cells[0].configuration.parameters["n"] == 1 else None)
+    monkeypatch.setattr(_workers, "PATIENCE", 1)
+    monkeypatch.setattr(
+        _workers, "memory", lambda cells: 2**50 if cells[0].configuration.parameters["n"] == 1 else None
+    )
     report = sweep.run(dummies(3), Store(tmp_path), cluster)
     (why,) = report.failed.values()
-    assert report.measured == 2 and "takes about 1048576.0 GiB; no worker may use more than" in why
+    assert report.measured == 2 and "takes about 1048577.0 GiB; no worker may use more than" in why
+
+
+@pytest.mark.slow
+def test_cells_that_were_called_off_elsewhere_are_given_out_again(tmp_path, cluster):
+    from distributed import Client
+
+    with Client(cluster) as client:
+        report = sweep.run(dummies(6, seconds=0.3), Store(tmp_path), client, each=lambda cell: cancel_all(client))
+    assert report.measured == 6 and len(Store(tmp_path)) == 6
+
+
+def cancel_all(client):
+    from distributed import Future
+
+    client.cancel([Future(key, client) for key in list(client.futures)])
+
+
+@pytest.mark.slow
+def test_a_worker_without_the_data_leaves_its_cells_to_one_that_has_them(tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    workers = {
+        "lacks": {"cls": distributed.Nanny, "options": {"nthreads": 1, "env": {"LACKS": "1"}}},
+        "has": {"cls": distributed.Nanny, "options": {"nthreads": 1}},
+    }
+    scheduler = {"cls": distributed.Scheduler, "options": {"dashboard": False, "port": 0}}
+    with distributed.SpecCluster(workers, scheduler) as two:
+        report = sweep.run(dummies(6, lacks=True, seconds=0.1), Store(tmp_path), two)
+    assert report.measured == 6 and not report.failed
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_goes_away_is_named_and_what_was_measured_is_kept(tmp_path, cluster):
+    with pytest.raises(ConnectionError, match="what was measured is kept"):
+        sweep.run(dummies(8, seconds=0.2), Store(tmp_path), cluster, each=lambda cell: cluster.close())
+    assert 1 <= len(Store(tmp_path)) < 8
+    assert sweep.run(dummies(8), Store(tmp_path)).failed == {}
 
 
 def test_a_scheduler_that_does_not_answer_is_named_within_seconds(tmp_path, monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr(sweep, "REACH", 1)
+    monkeypatch.setattr(_workers, "REACH", 1)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
@@ -209,7 +290,7 @@ COSTS = {
 def test_an_estimate_is_made_of_stages_measured_once_for_each_kind_of_machine(tmp_path, monkeypatch):
     measured = []
     monkeypatch.setattr(forecast, "_measure_stages", lambda *_: measured.append("stages") or dict(COSTS))
-    reading = {"each": 0.1, "defective": 0.01, "assumed": True}
+    reading = {"each": 0.1, "defective": 0.01, "assumed": False}
     monkeypatch.setattr(forecast, "_measure_reading", lambda *_: measured.append("reading") or dict(reading))
     plan, store = sweep.plan("S1", ["PatchCore-25", "PatchCore-1"], "washer", seeds=2), Store(tmp_path)
     found = plan.estimate(store)
@@ -219,9 +300,23 @@ def test_an_estimate_is_made_of_stages_measured_once_for_each_kind_of_machine(tm
     metrics = 4 * (40 * 0.02 + 40 * 0.01 * 112**2 * 1e-5)
     assert found.seconds == pytest.approx([1 + pictures + selections + scorings + metrics])
     assert (found.cells, found.unknown, measured) == (4, 0, ["stages", "reading"])
-    assert found.memory > 1e8 + 80 * 100 * 4096 and "1024 x 1024" in repr(found)
+    assert found.memory > 1e8 + 80 * 100 * 4096 and "1024 x 1024" not in repr(found)
     assert plan.estimate(store) == found and len(measured) == 2, "kept in the store"
     assert sweep.Plan([*plan, *dummies(3)]).estimate(store).unknown == 3
+    reading["assumed"] = True
+    assumed = sweep.plan("S1", "PatchCore-10", "weave")
+    assert "1024 x 1024" in repr(assumed.estimate(store)) and "1024 x 1024" in repr(assumed.estimate(store))
+    assert measured[2:].count("reading") == 2, "what was assumed is not kept"
+
+
+def test_the_memory_of_a_group_follows_from_its_grid():
+    plain, shallow = (
+        sweep.plan("S4", name, "hazelnut", data="mvtec").groups()[0] for name in ("layers 2, 3", "layers 1, 2, 3")
+    )
+    counts = inventory.DATA_SETS["mvtec"].categories["hazelnut"]
+    pictures = counts.train + counts.good + sum(counts.defects.values())
+    assert forecast.memory(plain) > pictures * 35**2 * 4096 and forecast.memory(shallow) > pictures * 70**2 * 4096
+    assert forecast.memory(dummies(1).groups()[0]) is None
 
 
 def test_the_longest_groups_go_first_to_whoever_is_free():

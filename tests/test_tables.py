@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import math
 import re
 
@@ -13,7 +14,7 @@ from pclib import tables
 from pclib.cells import METRICS, Cell, Measured
 from pclib.configurations import EMBEDDED, PAPER
 from pclib.published import CATEGORIES
-from pclib.store import Store
+from pclib.store import NUMBERS, Store
 
 
 @pytest.fixture
@@ -81,6 +82,40 @@ def test_cells_that_are_missing_say_why(store, tmp_path, monkeypatch):
     assert line(tables.compare("S1", store, data="mvtec"), "bottle")["missing"] == "not run"
     store.add_failure(Cell(PAPER["PatchCore-10"], "mvtec", "bottle", 0), "RuntimeError: cosmic ray")
     assert line(tables.compare("S1", store, data="mvtec"), "bottle")["missing"] == "failed: RuntimeError: cosmic ray"
+
+
+def test_an_average_is_over_the_seeds_that_all_categories_have(store):
+    rows = EMBEDDED["PatchCore-10"]
+    for category, seeds in {"washer": (0, 1), "gravel": (1, 2), "weave": (1,)}.items():
+        for seed in seeds:
+            put(store, rows, "toybox", category, seed, 0.5 + seed / 10)
+    found = line(tables.compare("S1", store, data="toybox"), "Avg")
+    assert (found["measured"], found["seeds"]) == (pytest.approx(60), 1)
+    put(store, EMBEDDED["PatchCore-1"], "toybox", "washer", 0)
+    put(store, EMBEDDED["PatchCore-1"], "toybox", "gravel", 1)
+    put(store, EMBEDDED["PatchCore-1"], "toybox", "weave", 1)
+    assert line(tables.compare("S1", store, data="toybox"), "Avg", "PatchCore-1")["missing"] == "no seed in common"
+
+
+def test_a_metric_that_the_pictures_do_not_define_is_not_called_missing(store):
+    measured = Measured({"image_auroc": 0.9}, {}, {"score": np.zeros(1)}, {}, 1, {})
+    nothing = dict.fromkeys(NUMBERS) | {"image_auroc": 0.9, "image_auroc_low": 0.8, "image_auroc_high": 1.0}
+    counts = dict.fromkeys(("n_train", "n_good", "n_anomalous", "n_regions"), 1)
+    store.add(
+        Cell(EMBEDDED["PatchCore-10"], "toybox", "weave", 0),
+        dataclasses.replace(measured, metrics=nothing, counts=counts),
+    )
+    assert line(tables.compare("S1", store, data="toybox"), "weave")["measured"] == pytest.approx(90)
+    assert line(tables.compare("S3", store, data="toybox"), "weave", metric="PRO")["missing"].startswith("not defined")
+
+
+def test_published_values_stand_only_beside_the_papers_own_parameters(store):
+    impostor = PAPER["PatchCore-10"].changed("PatchCore-10", neighbors=3)
+    put(store, impostor, "mvtec", "bottle", image=1.0)
+    found = line(tables.compare("S1", store, data="mvtec", methods=[impostor]), "bottle")
+    assert math.isnan(found["published"]) and found["measured"] == 100
+    with pytest.raises(ValueError, match="two configurations are called 'PatchCore-10'"):
+        tables.compare("S1", store, data="mvtec", methods=[impostor, "PatchCore-10", PAPER["PatchCore-10"]])
 
 
 def test_other_data_have_a_table_of_their_own_without_published_numbers(store):
@@ -153,7 +188,7 @@ def test_unknown_tables_and_rows_are_refused(wanted, store):
         wanted("S5", store)
     with pytest.raises(ValueError, match="no configuration 'PatchCore-5'"):
         wanted("S1", store, methods=["PatchCore-5"])
-    with pytest.raises(ValueError, match="no data set 'mvtek'"):
+    with pytest.raises(ValueError, match=r"no data set or folder '.*mvtek'"):
         wanted("S1", store, data="mvtek")
 
 
