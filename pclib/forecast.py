@@ -9,9 +9,7 @@ size of the bank.
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,7 @@ from pclib.cells import PICTURES, TOYBOX, Cell
 from pclib.configurations import digest
 from pclib.coreset import greedy
 from pclib.framing import Framing, read
-from pclib.measuring import code_version, host, with_masks
+from pclib.measuring import code_version, host, silent, with_masks
 from pclib.metrics import evaluate
 from pclib.neighbors import LARGE
 from pclib.patchcore import DIM, PatchCore
@@ -213,25 +211,24 @@ def _bank(size: int) -> int:
 
 def _measure_stages(p: dict[str, Any], share: float) -> dict[str, float]:
     """Seconds of each stage, and bytes besides the arrays."""
-    clock = _Clock()
-    with Watch() as watch:
+    with Watch() as clock:
         _backbone(p)  # what a process does once
-        with clock("start"):
+        with clock.stage("start"):
             backbone, random = _backbone(p)
             kinds = {name: p[name] for name in ("resize", "crop", "neighbors", "protocol")}
             detector = PatchCore(backbone, coreset=1, **kinds)
         tests, size = GOOD + DEFECTIVE, max(64, p["resize"] or p["crop"])
         pictures = Toybox(SHOWN, train=TRAIN, good=GOOD, defective=DEFECTIVE, size=size, number=NUMBER)
         train, test, first = (
-            read(samples, detector.framing, progress=_silent)
+            read(samples, detector.framing, progress=silent)
             for samples in (pictures.train, pictures.test, pictures.train[:STEADY])
         )
         test = with_masks(test)
-        with clock("start"):
-            detector.embed(first, "", _silent)
-        with clock("embedding"):
-            features = detector.embed(train, "", _silent)
-            tested = detector.embed(test, "", _silent)
+        with clock.stage("start"):
+            detector.embed(first, "", silent)
+        with clock.stage("embedding"):
+            features = detector.embed(train, "", silent)
+            tested = detector.embed(test, "", silent)
         vectors = features.reshape(-1, DIM)
         found: dict[str, float] = {"patches": len(vectors) / TRAIN, "random": random}
         rng = np.random.default_rng(0)
@@ -244,9 +241,9 @@ def _measure_stages(p: dict[str, Any], share: float) -> dict[str, float]:
             found |= {f"{size}_query": max(0.0, few.query - pair * sizes[0]), f"{size}_pair": pair}
             found |= {f"{size}_build": many.build / sizes[1]}
         evaluate(few.scores)  # what a process does once
-        with clock("metrics"):
+        with clock.stage("metrics"):
             evaluate(many.scores, replicates=0)
-        with clock("intervals"):
+        with clock.stage("intervals"):
             evaluate(many.scores)
     arrays = features.nbytes + tested.nbytes + _bank(ends["large"][1])
     area = sum(np.sum(detector.framing.mask(s.load_mask())) for s in test.samples)  # type: ignore[arg-type]
@@ -257,7 +254,7 @@ def _measure_stages(p: dict[str, Any], share: float) -> dict[str, float]:
         "embedding": clock.seconds["embedding"] / (TRAIN + tests),
         "metrics": clock.seconds["metrics"] / tests,
         "intervals": float(max(0.0, clock.seconds["intervals"] - clock.seconds["metrics"]) / area),
-        "base": max(0, watch.most - arrays),
+        "base": max(0, clock.most - arrays),
     }
 
 
@@ -276,9 +273,9 @@ def _measure_reading(cell: Cell) -> dict[str, float]:
 
 def _read(samples: Sequence[Sample], framing: Framing) -> tuple[float, float]:
     """Seconds for each picture, and its share of defective pixels."""
-    clock = _Clock()
-    with clock("reading"):
-        read(samples, framing, progress=_silent)
+    clock = Watch()
+    with clock.stage("reading"):
+        read(samples, framing, progress=silent)
         masks = [sample.load_mask() for sample in samples if sample.label]
     area = sum(float(np.mean(framing.mask(mask))) for mask in masks if mask is not None)
     return clock.seconds["reading"] / len(samples), area / len(samples)
@@ -317,10 +314,10 @@ def _greedy(vectors: np.ndarray, p: dict[str, Any], share: float) -> tuple[float
         mixed.append(weight * vectors + (1 - weight) * vectors[rng.permutation(len(vectors))])
 
     def seconds(vectors: np.ndarray) -> float:
-        clock = _Clock()
-        with clock("greedy"):
+        clock = Watch()
+        with clock.stage("greedy"):
             size = max(1, int(len(vectors) * share))
-            greedy(vectors, size, start=p["start"], project=p["projection"], seed=0, progress=_silent)
+            greedy(vectors, size, start=p["start"], project=p["projection"], seed=0, progress=silent)
         return clock.seconds["greedy"]
 
     seconds(vectors)  # what a process does once
@@ -340,28 +337,11 @@ class _Searched:
 
 
 def _search(detector: PatchCore, train: Any, test: Any, features: Any, tested: Any, kept: np.ndarray) -> _Searched:
-    clock = _Clock()
-    with clock("build"):
+    clock = Watch()
+    with clock.stage("build"):
         fitted = detector.remember(train, features, kept)
         assert fitted.bank is not None
         fitted.bank.search(tested[0, 0, :1])  # indexes
-    with clock("query"):
+    with clock.stage("query"):
         scores = fitted.score_features(test, tested)
     return _Searched(clock.seconds["build"], clock.seconds["query"] / tested[..., 0].size, scores)
-
-
-class _Clock:
-    """Seconds by name."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
-
-
-def _silent(items: Iterable, **_: Any) -> Iterable:
-    return items

@@ -118,13 +118,13 @@ class PatchCoreBench:
             backbone = load_backbone(p["backbone"], p["layers"], weights=p["weights"], precision=p["precision"])
             kinds = {name: p[name] for name in ("resize", "crop", "neighbors", "protocol")}
             detector = PatchCore(backbone, coreset=1, **kinds)
-            train = read(category.train, detector.framing, progress=_silent)
-            test = with_masks(read(category.test, detector.framing, progress=_silent))
+            train = read(category.train, detector.framing, progress=silent)
+            test = with_masks(read(category.test, detector.framing, progress=silent))
             check_masks(test.samples)
         with watch.stage("features"):
             train_room, test_room = rooms([(len(p.samples), *detector.grid, DIM) for p in (train, test)])
-            train_features = detector.embed(train, "train features", _silent, train_room)
-            test_features = detector.embed(test, "test features", _silent, test_room)
+            train_features = detector.embed(train, "train features", silent, train_room)
+            test_features = detector.embed(test, "test features", silent, test_room)
         return _Shared(detector, train, test, train_features, test_features)
 
     def _kept(self, shared: _Shared, cell: Cell) -> np.ndarray | None:
@@ -140,7 +140,7 @@ class PatchCoreBench:
                 project=self.parameters["projection"],
                 seed=cell.seed,
                 device=shared.detector.backbone.device,
-                progress=_silent,
+                progress=silent,
             )
         return self.selections[cell.seed].first(int(len(vectors) * share)).indices
 
@@ -242,5 +242,6 @@ def host() -> str:
     return f"{name}, {os.cpu_count()} cores{gpu}"
 
 
-def _silent(items: Iterable, **_: Any) -> Iterable:
+def silent(items: Iterable, **_: Any) -> Iterable:
+    """Instead of a progress bar."""
     return items

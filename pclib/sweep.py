@@ -35,7 +35,8 @@ class Plan(Sequence[Cell]):
         return f"{counted(len(self), 'cell')} in {counted(len(self.groups()), 'group')}"
 
     def _repr_html_(self) -> str:
-        return f"<p>{self!r}</p>{self.frame().to_html()}"
+        counts = self.frame().pivot_table("seed", ["data", "configuration"], "category", "nunique", 0, sort=False)
+        return f"<p>{self!r}; seeds of each:</p>{counts.to_html()}"
 
     def groups(self) -> list[list[Cell]]:
         """The cells that share their pictures and features, together."""

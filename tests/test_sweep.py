@@ -60,6 +60,7 @@ def kept(folder):
 def test_a_plan_has_a_cell_for_each_row_category_and_seed(monkeypatch):
     everything = sweep.plan(data="mvtec", seeds=5)
     assert (len(everything), len(everything.groups())) == (5 * 15 * 5, 3 * 15)
+    assert "75 cells" in sweep.plan("S1", "PatchCore-1", data="mvtec", seeds=5)._repr_html_()
     assert len(sweep.plan("S4")) == 2 * 3, "three embedded categories in the demo profile"
     assert [c.configuration.name for c in sweep.plan("S1", "PatchCore-1", "gravel", seeds=2)] == ["PatchCore-1"] * 2
     assert all(c.configuration.parameters["backbone"] == "tf_efficientnet_lite0" for c in sweep.plan())
