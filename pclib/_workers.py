@@ -6,6 +6,7 @@ group share. When it dies, what is left of its group goes to another one, where 
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import warnings
@@ -262,6 +263,8 @@ def _client(cluster: Any) -> tuple[Client, bool]:
         raise ValueError("a cluster needs Dask: pip install distributed") from error
     if isinstance(cluster, Client):
         return cluster, False
+    if isinstance(cluster, str) and not re.fullmatch(r"(tcp|tls|ucx|wss?)://.+:\d+|inproc://.+", cluster):
+        raise ConnectionError(f"{cluster} is no scheduler's address; give one such as tcp://host:8786")
     try:
         return Client(cluster, timeout=REACH, set_as_default=False), True
     except (OSError, TimeoutError) as error:

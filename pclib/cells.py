@@ -51,7 +51,8 @@ class Cell:
 
     @cached_property
     def key(self) -> str:
-        """What makes two cells the same, wherever their pictures lie: SHA-256 in hexadecimal."""
+        """What makes two cells the same: SHA-256 in hexadecimal. Wherever the pictures of a known data set lie, it is
+        the same; a folder of one's own is known by its path."""
         pictures = PICTURES if self.data == TOYBOX else None
         facts = {"data": self.data, "category": self.category, "pictures": pictures, "seed": self.seed}
         return digest({"configuration": self.configuration.digest, **facts})
@@ -100,11 +101,15 @@ class Measured:
 def named_data(data: str | Path | None) -> str:
     """The name under which cells know a data set: as given, or the whole path of a folder.
 
-    None stands for that of the profile's tables: "toybox" in the demo profile, else "mvtec".
+    None stands for that of the profile's tables: "toybox" in the demo profile, else "mvtec". The folder in which a
+    known data set is looked for stands for that data set.
     """
     if data is None:
         return TOYBOX if profile().name == "demo" else "mvtec"
-    return data if data in (TOYBOX, *inventory.DATA_SETS) else str(Path(data).resolve())
+    if data in (TOYBOX, *inventory.DATA_SETS) or not Path(data).is_dir():
+        return str(data)
+    place = Path(data).resolve()
+    return next((name for name in inventory.DATA_SETS if inventory.folder(name).resolve() == place), str(place))
 
 
 def categories_of(data: str) -> list[str]:
@@ -118,7 +123,7 @@ def categories_of(data: str) -> list[str]:
         if not found:
             raise ValueError(f"{data}: holds no category folders")
         return found
-    known = near(Path(data).name, [TOYBOX, *inventory.DATA_SETS])
+    known = near(data, [TOYBOX, *inventory.DATA_SETS])
     raise ValueError(
         f"no data set or folder {data!r}: give {known}, or the path of a folder that holds category folders"
     )

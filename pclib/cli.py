@@ -7,6 +7,7 @@ import csv
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from pathlib import Path
@@ -119,13 +120,13 @@ def _parser() -> argparse.ArgumentParser:
 
     sweep = _command(commands, "sweep", _sweep, "measure the cells of tables S1-S4; stopped, the same command goes on")
     sweep.add_argument("tables", nargs="*", metavar="TABLE", help="S1, S2, S3, S4 [all]")
-    sweep.add_argument("--methods", nargs="+", metavar="ROW", help="rows of the tables that can be run [all]")
+    sweep.add_argument("--methods", nargs="+", metavar="ROW", help="rows that can be run: PatchCore-25, ... [all]")
     sweep.add_argument("--categories", nargs="+", metavar="NAME", help="[all; of the embedded ones three]")
     sweep.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 to N - 1 [%(default)s]")
     sweep.add_argument("--data", help="mvtec, visa, toybox, or a folder of category folders [mvtec, or toybox]")
     sweep.add_argument("--cluster", metavar="ADDRESS", help="of a Dask scheduler, e.g. tcp://host:8786 [this process]")
     sweep.add_argument("--again", action="store_true", help="measure what the store has once more")
-    sweep.add_argument("--plan", action="store_true", help="say what it would take, and run nothing")
+    sweep.add_argument("--plan", action="store_true", help="measure no cell, only stages, to say what it would take")
 
     results = commands.add_parser("results", help="the store of measured cells: write it as a table, or take another's")
     inside = results.add_subparsers(required=True, metavar="COMMAND")
@@ -410,16 +411,23 @@ def _accepts(data: DataSet) -> bool:
 
 def _sweep(options: argparse.Namespace) -> int:
     from pclib import sweep
+    from pclib._checks import counted
+    from pclib.cells import named_data
     from pclib.configurations import TABLES
     from pclib.forecast import estimate
     from pclib.store import Store
+    from pclib.tables import Reasons
 
     plan = sweep.plan(
         options.tables or TABLES, options.methods, options.categories, seeds=options.seeds, data=options.data
     )
     store = Store()
     todo = plan.due(store) if options.again else plan.missing(store)
-    print(f"{plan}, of which {len(plan) - len(plan.missing(store))} are in {store.folder}", flush=True)
+    data = named_data(options.data)
+    print(f"{plan} on {data}, of which {len(plan) - len(plan.missing(store))} are in {store.folder}", flush=True)
+    why = Reasons(data, {})
+    for reason, count in Counter(filter(None, (why.obstacle(c.configuration, c.category) for c in todo))).items():
+        print(f"{counted(count, 'cell')} cannot be run here: {reason}; pclib doctor says what to do", flush=True)
     if todo:
         print(estimate(todo.groups(), store), flush=True)
     if options.plan or not todo:

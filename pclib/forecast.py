@@ -95,7 +95,9 @@ def estimate(
     """
     known = {} if store is None else store.costs(host())
     wanted = {key: probe for cells in groups if _can(cells) for key, probe in _probes(cells).items()}
-    fresh = {key: wanted[key]() for key in progress([k for k in wanted if k not in known], desc="stages", unit="stage")}
+    unknown = [key for key in wanted if key not in known]
+    bar = progress(unknown, desc="stages", unit="stage") if unknown else ()
+    fresh = {key: wanted[key]() for key in bar}
     certain = {key: cost for key, cost in fresh.items() if not cost.get("random") and not cost.get("assumed")}
     if store is not None and certain:
         try:
@@ -115,7 +117,7 @@ def estimate(
     return Estimate(
         cells=sum(map(len, able)),
         seconds=tuple(seconds for seconds, _ in found),
-        memory=max((memory for _, memory in found), default=0),
+        memory=max((size for _, size in found), default=0),
         disk=sum(ROW + SCORE * _pictures(cell)[1] for cells in able for cell in cells),
         unknown=sum(len(cells) for cells in groups if not _can(cells)),
         host=host(),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
+from pclib import inventory
 from pclib._checks import at_least, counted, near, some
 from pclib._workers import here, on_cluster
 from pclib.cells import SHOWN, TOYBOX, Cell, Measured, categories_of, named_data
@@ -81,7 +83,8 @@ def plan(
 ) -> Plan:
     """The cells behind some tables: every configuration on every category with seeds 0 to seeds - 1.
 
-    methods     names of the tables' rows that can be run, or configurations of your own; None for all that can be
+    methods     names of the tables' rows that can be run, or configurations of your own, such as
+                configurations.PAPER["PatchCore-10"].changed("PatchCore-5", coreset=0.05); None for all that can be run
     categories  None for all of the data set (of the embedded ones: three)
     data        "mvtec", "visa", "toybox", or a folder of category folders; None for the profile's: "toybox" in the demo
                 profile, where the rows run with the embedded backbone on small pictures, else "mvtec"
@@ -93,6 +96,13 @@ def plan(
             raise ValueError(f"no table {table!r}; there is {near(table, TABLES)}")
     data = named_data(data)
     known = categories_of(data)
+    for name, about in inventory.DATA_SETS.items():
+        if data not in inventory.DATA_SETS and set(about.categories) <= set(known):
+            warnings.warn(
+                f"{data} holds the categories of {about.title}; to have its numbers known as such (and set beside "
+                f"published ones), name this folder in {about.folder_variable} and use data={name!r}",
+                stacklevel=2,
+            )
     rows = {n: c for n, c in (EMBEDDED if data == TOYBOX else PAPER).items() if set(c.tables) & set(asked)}
     chosen = find(list(rows) if methods is None else methods, rows)
     names = [categories] if isinstance(categories, str) else list(categories or (SHOWN if data == TOYBOX else known))

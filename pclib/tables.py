@@ -11,6 +11,7 @@ import html
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import hypot, nan
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,12 @@ class _Entry:
 
 
 def measured(
-    table: str, store: Store | None = None, *, data: str | None = None, methods: Rows = None, seeds: int | None = None
+    table: str,
+    store: Store | str | Path | None = None,
+    *,
+    data: str | None = None,
+    methods: Rows = None,
+    seeds: int | None = None,
 ) -> pd.DataFrame:
     """A table as measured here, in the form of `published`: percent, means over seeds, NaN for what is not measured.
 
@@ -92,7 +98,12 @@ def measured(
 
 
 def compare(
-    table: str, store: Store | None = None, *, data: str | None = None, methods: Rows = None, seeds: int | None = None
+    table: str,
+    store: Store | str | Path | None = None,
+    *,
+    data: str | None = None,
+    methods: Rows = None,
+    seeds: int | None = None,
 ) -> pd.DataFrame:
     """Published and measured side by side, one line for each row that can be run, metric and category; percent.
 
@@ -128,7 +139,12 @@ def compare(
 
 
 def show(
-    table: str, store: Store | None = None, *, data: str | None = None, methods: Rows = None, seeds: int | None = None
+    table: str,
+    store: Store | str | Path | None = None,
+    *,
+    data: str | None = None,
+    methods: Rows = None,
+    seeds: int | None = None,
 ) -> Styler:
     """`compare` as a table to look at: a row for each method, a column for each category.
 
@@ -157,13 +173,13 @@ def show(
     )
 
 
-def drift(store: Store | None = None) -> pd.DataFrame:
+def drift(store: Store | str | Path | None = None) -> pd.DataFrame:
     """Cells measured more than once: the last run beside the one before, and what changed between the two.
 
     One line for each metric of each such cell; percent. `changed` names those of data, weights, code, versions and host
     that differ.
     """
-    store = Store() if store is None else store
+    store = _opened(store)
     runs: dict[str, list[dict[str, Any]]] = {}
     for row in store.rows():
         runs.setdefault(row["cell"], []).append(row)
@@ -182,12 +198,14 @@ def drift(store: Store | None = None) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns)
 
 
-def trace(method: str, category: str, store: Store | None = None, *, data: str | None = None) -> pd.DataFrame:
+def trace(
+    method: str, category: str, store: Store | str | Path | None = None, *, data: str | None = None
+) -> pd.DataFrame:
     """What a number rests on: every measurement of a configuration on a category, a column for each.
 
     Raises ValueError if there is none.
     """
-    store, name = Store() if store is None else store, named_data(data)
+    store, name = _opened(store), named_data(data)
     frame = store.frame(latest=False)
     if len(frame):
         chosen = (frame.configuration == method) & (frame.category == category) & (frame.data == name)
@@ -235,10 +253,16 @@ _LEGEND = {
 }
 
 
-def _lines(table: str, store: Store | None, data: str | None, methods: Rows, most: int | None) -> list[dict[str, Any]]:
+def _opened(store: Store | str | Path | None) -> Store:
+    return store if isinstance(store, Store) else Store(store)
+
+
+def _lines(
+    table: str, store: Store | str | Path | None, data: str | None, methods: Rows, most: int | None
+) -> list[dict[str, Any]]:
     """One line for each row, metric and category, the average first."""
     one_of("table", table, TABLES)
-    store, name = Store() if store is None else store, named_data(data)
+    store, name = _opened(store), named_data(data)
     among = {n: c for n, c in (EMBEDDED if name == TOYBOX else PAPER).items() if table in c.tables}
     chosen = find(list(among) if methods is None else methods, among)
     known = categories_of(name)
@@ -247,7 +271,7 @@ def _lines(table: str, store: Store | None, data: str | None, methods: Rows, mos
     cells = {(row.name, c): [Cell(row, name, c, seed) for seed in seeds] for row in chosen for c in known}
     found = {where: [newest[c.key] for c in group if c.key in newest] for where, group in cells.items()}
     categories = [c for c in known if name != TOYBOX or c in SHOWN or any(found[row.name, c] for row in chosen)]
-    why, lines = _Reasons(name, store.failures()), []
+    why, lines = Reasons(name, store.failures()), []
     for row in chosen:
         for metric in METRICS_OF[table]:
             entries = {c: _entry(found[row.name, c], METRICS[metric]) for c in categories}
@@ -291,7 +315,7 @@ def _facts(entry: _Entry) -> dict[str, Any]:
     }
 
 
-class _Reasons:
+class Reasons:
     """Says why a cell was not measured; looks at each category and each weight file once."""
 
     def __init__(self, data: str, failures: dict[str, str]) -> None:
@@ -303,11 +327,13 @@ class _Reasons:
         failed = next((self.failures[key] for key in keys if key in self.failures), "")
         if failed and not failed.startswith("FileNotFoundError"):
             return f"failed: {failed}"
+        return self.obstacle(row, category) or (f"failed: {failed}" if failed else "not run")
+
+    def obstacle(self, row: Configuration, category: str) -> str:
+        """ "no data" or "no weights", or what is wrong with those that are there; "" if it can be run."""
         name = row.parameters.get("backbone")
-        return (
-            self._once(f"data {category}", "data", lambda: self._find_data(category))
-            or self._once(f"weights {name}", "weights", lambda: _find_weights(name))
-            or (f"failed: {failed}" if failed else "not run")
+        return self._once(f"data {category}", "data", lambda: self._find_data(category)) or self._once(
+            f"weights {name}", "weights", lambda: _find_weights(name)
         )
 
     def _find_data(self, category: str) -> None:
@@ -315,7 +341,6 @@ class _Reasons:
             inventory.find(self.data, category)
 
     def _once(self, key: str, what: str, find: Callable[[], Any]) -> str:
-        """ "no data" or "no weights", or what is wrong with those that are there; "" if nothing is."""
         if key not in self.lacking:
             try:
                 find()

@@ -126,6 +126,14 @@ def test_a_folder_is_known_by_its_whole_path(tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path / place)
         keys |= {cell.key for data in ("pictures", "pictures/") for cell in sweep.plan("S1", "PatchCore-1", data=data)}
     assert len(keys) == 2
+    monkeypatch.setenv("PCLIB_DATA", str(tmp_path / "here" / "pictures"))
+    assert {cell.data for cell in sweep.plan("S1", categories="bottle", data=tmp_path / "here" / "pictures")} == {
+        "mvtec"
+    }
+    for name in inventory.DATA_SETS["mvtec"].categories:
+        (tmp_path / "there" / "pictures" / name).mkdir()
+    with pytest.warns(UserWarning, match="holds the categories of MVTec AD.*PCLIB_DATA"):
+        sweep.plan("S1", data=tmp_path / "there" / "pictures")
     monkeypatch.chdir(tmp_path / "here" / "pictures" / "nuts")
     with pytest.raises(ValueError, match="holds no category folders"):
         sweep.plan("S1", data=".")
@@ -273,6 +281,9 @@ def test_a_scheduler_that_does_not_answer_is_named_within_seconds(tmp_path, monk
         with pytest.raises(ConnectionError, match="no Dask scheduler answers"):
             sweep.run(dummies(1), Store(tmp_path), address)
         assert time.perf_counter() - began < 10
+    for address in ("nohost", "https://host:1"):
+        with pytest.raises(ConnectionError, match=r"no scheduler's address; give one such as tcp://host:8786"):
+            sweep.run(dummies(1), Store(tmp_path), address)
 
 
 def test_store_is_imported_for_its_default_place(monkeypatch, tmp_path):

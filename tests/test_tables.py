@@ -123,7 +123,7 @@ def test_other_data_have_a_table_of_their_own_without_published_numbers(store):
     frame = tables.compare("S1", store, data="toybox")
     assert "published" not in frame and set(frame.category) == {"Avg", "washer", "gravel", "weave"}
     assert tables.measured("S1", store, data="toybox").loc["PatchCore-10", "weave"] == pytest.approx(91)
-    assert tables.measured("S1", store, data="mvtec").isna().all(axis=None)
+    assert tables.measured("S1", store.folder, data="mvtec").isna().all(axis=None)
     shown = tables.show("S1", store, data="toybox").to_html()
     assert "91.0 (86.0 to 96.0)" in shown and "not run" in shown and "not to be compared" in shown
 
