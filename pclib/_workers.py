@@ -118,9 +118,9 @@ class _Group:
     deaths: int = 0
     begun: bool = False
 
-    def fail(self, why: str) -> Outcomes:
-        """Give up the first cell; or all of them, if the same would await the others."""
-        for _ in range(1 if self.begun else len(self.cells)):
+    def fail(self, why: str, whole: bool) -> Outcomes:
+        """Give up the first cell; or the whole group, if the same would await the others."""
+        for _ in range(len(self.cells) if whole else 1):
             yield self.cells.popleft(), why
         self.deaths = 0
 
@@ -189,7 +189,8 @@ class _Dispatcher:
             task.cancel()
         group.deaths += died
         if group.deaths > RETRIES:
-            yield from group.fail(f"its worker died or left {counted(group.deaths, 'time')}; out of memory?")
+            why = f"its worker died or left {counted(group.deaths, 'time')}; out of memory?"
+            yield from group.fail(why, whole=not group.begun)
         if group.cells:
             self.waiting.insert(0, group)
 
@@ -243,11 +244,11 @@ class _Dispatcher:
         elif time.monotonic() > self.small + PATIENCE:
             for group in large:
                 self.waiting.remove(group)
-                group.begun = False
                 yield from group.fail(
                     f"MemoryError: takes about {gibibytes(group.memory)}; no worker may use more than "
                     f"{gibibytes(int(largest))} ({USABLE:.0%} of its limit); start workers with more (memory_limit), "
-                    "and run again"
+                    "and run again",
+                    whole=True,
                 )
 
 

@@ -21,15 +21,14 @@ from pclib import inventory
 from pclib._checks import counted
 from pclib._device import gibibytes
 from pclib._watch import Watch
-from pclib.backbones import load_backbone
 from pclib.cells import PICTURES, TOYBOX, Cell
 from pclib.configurations import digest
 from pclib.coreset import greedy
 from pclib.framing import Framing, read
-from pclib.measuring import code_version, host, silent, with_masks
+from pclib.measuring import code_version, host, open_detector, with_masks
 from pclib.metrics import evaluate
 from pclib.neighbors import LARGE
-from pclib.patchcore import DIM, PatchCore
+from pclib.patchcore import DIM, PatchCore, silent
 from pclib.samples import Sample
 from pclib.store import Store
 from pclib.toybox import Toybox
@@ -94,7 +93,8 @@ def estimate(
     to be assumed or somebody else is writing to it.
     """
     known = {} if store is None else store.costs(host())
-    wanted = {key: probe for cells in groups if _can(cells) for key, probe in _probes(cells).items()}
+    able = [cells for cells in groups if _can(cells)]
+    wanted = {key: probe for cells in able for key, probe in _probes(cells).items()}
     unknown = [key for key in wanted if key not in known]
     bar = progress(unknown, desc="stages", unit="stage") if unknown else ()
     fresh = {key: wanted[key]() for key in bar}
@@ -106,9 +106,8 @@ def estimate(
         except ValueError:
             pass  # they will be measured again; the estimate does not depend on it
     costs = {**known, **fresh}
-    able = [cells for cells in groups if _can(cells)]
     found = [_group(cells, costs) for cells in able]
-    used = [costs[key] for cells in able for key in _probes(cells)]
+    used = [costs[key] for key in wanted]
     notes = []
     if any(cost.get("random") for cost in used):
         notes.append("weights that are not here were taken to be as fast as random ones")
@@ -214,11 +213,9 @@ def _bank(size: int) -> int:
 def _measure_stages(p: dict[str, Any], share: float) -> dict[str, float]:
     """Seconds of each stage, and bytes besides the arrays."""
     with Watch() as clock:
-        _backbone(p)  # what a process does once
+        _detector(p)  # what a process does once
         with clock.stage("start"):
-            backbone, random = _backbone(p)
-            kinds = {name: p[name] for name in ("resize", "crop", "neighbors", "protocol")}
-            detector = PatchCore(backbone, coreset=1, **kinds)
+            detector, random = _detector(p)
         tests, size = GOOD + DEFECTIVE, max(64, p["resize"] or p["crop"])
         pictures = Toybox(SHOWN, train=TRAIN, good=GOOD, defective=DEFECTIVE, size=size, number=NUMBER)
         train, test, first = (
@@ -299,12 +296,12 @@ def _written(folder: Path) -> list[Sample]:
     return list(open_images([folder])) * (READ // 2)
 
 
-def _backbone(p: dict[str, Any]) -> tuple[Any, bool]:
-    settings = {"precision": p["precision"]}
+def _detector(p: dict[str, Any]) -> tuple[PatchCore, bool]:
+    """PatchCore, and whether its weights had to be random ones."""
     try:
-        return load_backbone(p["backbone"], p["layers"], weights=p["weights"], **settings), False
+        return open_detector(p), False
     except UNMEASURED:
-        return load_backbone(p["backbone"], p["layers"], weights="random", **settings), True
+        return open_detector(p, weights="random"), True
 
 
 def _greedy(vectors: np.ndarray, p: dict[str, Any], share: float) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import platform
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -30,7 +30,7 @@ from pclib.datasets import check_masks
 from pclib.detector import Scores
 from pclib.framing import Pictures, read
 from pclib.metrics import Evaluation, evaluate
-from pclib.patchcore import DIM, PATCHSIZE, SIGMA, PatchCore
+from pclib.patchcore import DIM, PATCHSIZE, SIGMA, PatchCore, silent
 from pclib.samples import Sample
 
 ROOM = 0.7  # of the available memory, which features may take before they go to a file
@@ -110,14 +110,11 @@ class PatchCoreBench:
         )
 
     def _prepare(self, cell: Cell, watch: Watch) -> _Shared:
-        p = self.parameters
         with watch.stage("reading"):
             category = cell.open()
             if not category.test:
                 raise ValueError(f"{category.name}: has no test pictures to measure on")
-            backbone = load_backbone(p["backbone"], p["layers"], weights=p["weights"], precision=p["precision"])
-            kinds = {name: p[name] for name in ("resize", "crop", "neighbors", "protocol")}
-            detector = PatchCore(backbone, coreset=1, **kinds)
+            detector = open_detector(self.parameters)
             train = read(category.train, detector.framing, progress=silent)
             test = with_masks(read(category.test, detector.framing, progress=silent))
             check_masks(test.samples)
@@ -143,6 +140,13 @@ class PatchCoreBench:
                 progress=silent,
             )
         return self.selections[cell.seed].first(int(len(vectors) * share)).indices
+
+
+def open_detector(p: Mapping[str, Any], weights: str | None = None) -> PatchCore:
+    """PatchCore with a configuration's parameters, but for what it keeps; `weights` in place of the configuration's."""
+    backbone = load_backbone(p["backbone"], p["layers"], weights=weights or p["weights"], precision=p["precision"])
+    kinds = {name: p[name] for name in ("resize", "crop", "neighbors", "protocol")}
+    return PatchCore(backbone, coreset=1, **kinds)
 
 
 METHODS: dict[str, type[Bench]] = {"patchcore": PatchCoreBench}
@@ -240,8 +244,3 @@ def host() -> str:
         name = named[0] if named else name
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return f"{name}, {os.cpu_count()} cores{gpu}"
-
-
-def silent(items: Iterable, **_: Any) -> Iterable:
-    """Instead of a progress bar."""
-    return items

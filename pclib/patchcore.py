@@ -173,8 +173,8 @@ class PatchCore:
         bank, crop = self._fitted_bank(), self.framing.crop
         if (row is None) != (col is None):
             raise ValueError("give both row and col, or neither for the worst patch")
-        pictures = read([sample], self.framing, progress=_silent)
-        _, embedding = next(self._embeddings(pictures, "", _silent))
+        pictures = read([sample], self.framing, progress=silent)
+        _, embedding = next(self._embeddings(pictures, "", silent))
         patches, _ = self._score(embedding)
         if row is None or col is None:
             place = divmod(int(patches[0].argmax()), self.grid[1])
@@ -337,7 +337,7 @@ class PatchCore:
         if missing := [name for name in self.trained_on if name not in by_name]:
             raise ValueError(f"train lacks pictures that the bank was made from: {some(missing)}")
         samples = [by_name[name] for name in self.trained_on]
-        digests = read(samples, self.framing, progress=_silent).digests
+        digests = read(samples, self.framing, progress=silent).digests
         changed = [
             name for name, digest in zip(self.trained_on, digests, strict=True) if self.trained_on[name] != digest
         ]
@@ -396,7 +396,8 @@ def _checked_samples(samples: Sequence[Sample]) -> list[Sample]:
     return samples
 
 
-def _silent(items: Iterable, **_: Any) -> Iterable:
+def silent(items: Iterable, **_: Any) -> Iterable:
+    """Instead of a progress bar."""
     return items
 
 

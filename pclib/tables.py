@@ -323,6 +323,7 @@ class Reasons:
         self.lacking: dict[str, str] = {}
 
     def missing(self, row: Configuration, category: str) -> str:
+        """Why there is no measured value: why it failed, what is not here, or that it was not run."""
         keys = [Cell(row, self.data, category, seed).key for seed in range(TRIED)]
         failed = next((self.failures[key] for key in keys if key in self.failures), "")
         if failed and not failed.startswith("FileNotFoundError"):
