@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
@@ -30,6 +30,7 @@ from pclib.samples import GOOD, Category, Sample
 
 MAP_COLOURS = "magma"  # even steps in lightness: reads the same in grey and for colour-blind eyes
 OUTLINE, MARK = "#00c2ff", "#ffb000"
+SETS = (("#0072b2", ""), ("#d55e00", "//"), ("#009e73", "xx"))  # colour and hatching
 MAPS_LOOKED_AT = 250  # at most, to choose a colour scale
 CONTEXT = 32  # pixels around a patch that its close-up shows
 
@@ -192,6 +193,72 @@ def score_histogram(scores: Scores, threshold: float | None = None) -> Figure:
         ax.set(xlabel="image score", ylabel="images")
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
         ax.legend(frameon=False)
+        sns.despine(ax=ax)
+    return figure
+
+
+def histograms(
+    panels: Mapping[str, Mapping[str, Sequence[float] | np.ndarray]],
+    counted: str,
+    line: tuple[str, Sequence[float]] | None = None,
+    band: tuple[str, Sequence[tuple[float, float]]] | None = None,
+    bins: int = 40,
+) -> Figure:
+    """A panel for each quantity with a histogram of each named set of its values; sets differ in hatching too.
+
+    panels      {what is on the axis, with its unit: {name of a set: values}}; the same names, up to three, in each
+    counted     what the bars count
+    line, band  a name, and for each panel where a dashed line or a grey band lies
+    """
+    with style():
+        figure, axes = plt.subplots(
+            1, len(panels), figsize=(max(6.0, 4.2 * len(panels)), 2.8), squeeze=False, layout="constrained"
+        )
+        for i, (ax, (axis, sets)) in enumerate(zip(axes[0], panels.items(), strict=True)):
+            edges = np.histogram_bin_edges(np.concatenate([np.asarray(values) for values in sets.values()]), bins)
+            for (name, values), (colour, hatch) in zip(sets.items(), SETS, strict=False):
+                ax.hist(values, edges.tolist(), label=name, color=colour, alpha=0.65, hatch=hatch)
+            if line:
+                ax.axvline(line[1][i], color="black", linestyle="--", label=line[0])
+            if band:
+                ax.axvspan(*band[1][i], color="#777777", alpha=0.2, label=band[0])
+            ax.set(xlabel=axis, ylabel=counted)
+            ax.xaxis.set_major_locator(MaxNLocator(6))
+            sns.despine(ax=ax)
+        handles, names = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, names, frameon=False, ncols=len(names), loc="outside upper center")
+    return figure
+
+
+def dots(
+    values: Mapping[tuple[str, str], float],
+    apart: Collection[tuple[str, str]],
+    groups: tuple[str, str],
+    axis: str,
+    named_below: float,
+    line: float | None = None,
+) -> Figure:
+    """Numbers known by (row, kind) as dots, a line of them for each row; those in `apart` are orange diamonds.
+
+    groups       what the others, blue circles, and what those in `apart` are called
+    named_below  dots below this bear their kind's name
+    line         where a dotted line lies
+    """
+    rows = list(dict.fromkeys(row for row, _ in values))
+    with style():
+        figure, ax = plt.subplots(figsize=(8.5, 0.45 * len(rows) + 0.7), layout="constrained")
+        for is_apart, colour, marker in ((False, "#0072b2", "o"), (True, "#d55e00", "D")):
+            mine = {known: value for known, value in values.items() if (known in apart) == is_apart}
+            places = [rows.index(row) for row, _ in mine]
+            ax.plot([*mine.values()], places, marker, color=colour, alpha=0.7, label=groups[is_apart])
+        for (row, kind), value in values.items():
+            if value < named_below:
+                at = (value, rows.index(row))
+                ax.annotate(kind.replace("_", " "), at, (0, 6), textcoords="offset points", ha="center")
+        if line is not None:
+            ax.axvline(line, color="grey", linestyle=":")
+        ax.set(xlabel=axis, yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.7))
+        ax.legend(frameon=False, loc="upper left")
         sns.despine(ax=ax)
     return figure
 

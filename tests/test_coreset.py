@@ -175,8 +175,12 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(small_blocks, seed, done, 
     points = cloud(seed % 1000)
     whole = greedy(points, 60, start=start, seed=seed, project=4)
     resumed = greedy(points, 60, start=start, seed=seed, project=4, resume=whole.first(done))
-    assert np.array_equal(resumed.indices, whole.indices)
     np.testing.assert_allclose(resumed.radii, whole.radii, rtol=1e-4)
+    if len(different := np.flatnonzero(resumed.indices != whole.indices)):  # then two were farthest, to rounding
+        projected = random_projection(points, 4, np.random.default_rng(seed)).double().numpy()
+        k = different[0]
+        nearest = cdist(projected, projected[whole.indices[:k]]).min(1)
+        assert nearest[resumed.indices[k]] == pytest.approx(nearest[whole.indices[k]], rel=1e-5)
 
 
 def test_stopping_keeps_the_picks_made_so_far(small_blocks):

@@ -51,6 +51,6 @@ def test_the_readmes_first_example_runs_as_written(tmp_path, monkeypatch, capsys
     assert "image AUROC" in said and "test/scratch/000.png" in said and (tmp_path / "washer.safetensors").is_file()
 
 
-@pytest.mark.parametrize("command", ["demo", "test", "setup", "lint", "notebooks", "lab"])
+@pytest.mark.parametrize("command", ["demo", "test", "setup", "lint", "notebooks", "lab", "site", "mutations"])
 def test_make_has_the_commands_that_are_promised(command):
     assert re.search(rf"^{command}:.*## \w", (ROOT / "Makefile").read_text(), re.M)
