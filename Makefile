@@ -27,7 +27,7 @@ lint: setup  ## ruff (lint and format) and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-unit: setup  ## unit, property and parity tests: under a minute
+unit: setup  ## unit, property and parity tests: two minutes
 	$(BIN)/pytest -m "not real and not slow"
 
 whole: setup  ## whole runs; real categories, if they are at hand, against what the authors' code scores on them
