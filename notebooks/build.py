@@ -27,7 +27,7 @@ from nbformat import NotebookNode
 from suite import numbers
 from suite.cells import code, marked, printed
 from suite.environment import ENVIRONMENT, THREADS
-from suite.structure import CONTRACT, KERNEL, PROMISE, complaints
+from suite.structure import KERNEL, PROMISE, complaints
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
@@ -136,12 +136,7 @@ def _promise(notebook: NotebookNode, seconds: float, most: float) -> None:
         minutes = math.ceil(seconds / 30) / 2
         took = f"{minutes:g} minute{'s' if minutes != 1 else ''}"
     line = f"*Measured with {WORDS[THREADS]} threads: {took}, {math.ceil(most / 1e8) / 10} GB of memory.*"
-    contract, need, rest = first.source.partition(CONTRACT[-1])
-    first.source = (
-        contract + need + rest.replace("\n\n", f"\n\n{line}\n\n", 1)
-        if "\n\n" in rest
-        else (f"{first.source}\n\n{line}")
-    )
+    first.source = f"{first.source}\n\n{line}"
 
 
 def guarded(paths: list[Path]) -> int:
