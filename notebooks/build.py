@@ -14,10 +14,7 @@ import os
 import re
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
@@ -26,14 +23,15 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from suite import numbers
 from suite.cells import code, marked, printed
-from suite.environment import ENVIRONMENT, THREADS
+from suite.environment import ENVIRONMENT
 from suite.structure import KERNEL, PROMISE, complaints
+
+from pclib._watch import Watch
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 GUARDED = re.compile(r"\d+ numbers guarded, \d+ caught when altered")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-WORDS = {"2": "two"}
 
 
 def run(path: Path, accept: bool) -> list[str]:
@@ -43,11 +41,10 @@ def run(path: Path, accept: bool) -> list[str]:
     """
     notebook = nbformat.read(path, as_version=4)
     before = {cell.source: printed(cell.outputs) for cell in marked(notebook) if cell.outputs}
-    began = time.perf_counter()
     client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(HERE)}})
-    with _memory_of_children() as most:
+    with Watch(_held_by_children, looks=0.1) as watch, watch.stage("run"):
         client.execute()
-    seconds = time.perf_counter() - began
+    seconds, most = watch.seconds["run"], watch.most
     normalise(notebook)
     differences = [
         line
@@ -59,11 +56,11 @@ def run(path: Path, accept: bool) -> list[str]:
     ]
     if differences and not accept:
         return [f"{path.name}: not stored, as it gives something else than before (--accept stores it):", *differences]
-    _promise(notebook, seconds, max(most))
+    _promise(notebook, seconds, most)
     partial = path.with_suffix(".partial")
     nbformat.write(notebook, partial)
     partial.replace(path)
-    print(f"{path.name}: {seconds:.0f} s, {max(most) / 1e9:.2f} GB, {path.stat().st_size / 1e3:.0f} kB on disk")
+    print(f"{path.name}: {seconds:.0f} s, {most / 1e9:.2f} GB, {path.stat().st_size / 1e3:.0f} kB on disk")
     return []
 
 
@@ -98,28 +95,13 @@ def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
     return joined
 
 
-@contextmanager
-def _memory_of_children() -> Iterator[list[int]]:
-    """Bytes held by this process's children, looked at ten times a second."""
-    held, done = [0], threading.Event()
-
-    def look() -> None:
-        while not done.wait(0.1):
-            total = 0
-            for child in psutil.Process().children(recursive=True):
-                try:
-                    total += child.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-            held.append(total)
-
-    watcher = threading.Thread(target=look, daemon=True)
-    watcher.start()
-    try:
-        yield held
-    finally:
-        done.set()
-        watcher.join()
+def _held_by_children() -> int:
+    """Bytes held by this process's children, kernels and what they start."""
+    held = 0
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            held += child.memory_info().rss
+    return held
 
 
 def _promise(notebook: NotebookNode, seconds: float, most: float) -> None:
@@ -135,7 +117,7 @@ def _promise(notebook: NotebookNode, seconds: float, most: float) -> None:
     else:
         minutes = math.ceil(seconds / 30) / 2
         took = f"{minutes:g} minute{'s' if minutes != 1 else ''}"
-    line = f"*Measured with {WORDS[THREADS]} threads: {took}, {math.ceil(most / 1e8) / 10} GB of memory.*"
+    line = f"*Measured with two threads: {took}, {math.ceil(most / 1e8) / 10} GB of memory.*"
     first.source = f"{first.source}\n\n{line}"
 
 
@@ -145,9 +127,8 @@ def guarded(paths: list[Path]) -> int:
     return sum(numbers.count(printed(cell.outputs)) for notebook in notebooks for cell in marked(notebook))
 
 
-def say_score(paths: list[Path]) -> None:
+def say_score(count: int) -> None:
     """Write into the README how many numbers are guarded. The bite test fails unless all of them are caught."""
-    count = guarded(paths)
     text = README.read_text(encoding="utf-8")
     README.write_text(GUARDED.sub(f"{count} numbers guarded, {count} caught when altered", text), encoding="utf-8")
 
@@ -167,12 +148,13 @@ def main() -> int:
             os.environ["PCLIB_STORE"] = store
             for path in paths:
                 found += run(path, options.accept)
-        say_score(everything)
+        say_score(guarded(everything))
     found += [f"{path.name}: {complaint}" for path in paths for complaint in complaints(path)]
     said = GUARDED.search(README.read_text(encoding="utf-8"))
-    if said is None or int(said[0].split()[0]) != guarded(everything):
-        found.append(f"README.md says {said and said[0]!r}, but {guarded(everything)} are; make notebooks")
-    print("\n".join(found) or f"{len(paths)} notebooks in order, {guarded(everything)} numbers guarded")
+    count = guarded(everything)
+    if said is None or int(said[0].split()[0]) != count:
+        found.append(f"README.md says {said and said[0]!r}, but {count} are; make notebooks")
+    print("\n".join(found) or f"{len(paths)} notebooks in order, {count} numbers guarded")
     return 1 if found else 0
 
 

@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
 from pclib.framing import Framing
-from pclib.plots import MAP_COLOURS, MARK, show_image, style
+from pclib.plots import BLUE, GREEN, GREY, MAP_COLOURS, MARK, ORANGE, PINK, show_image, style
 from pclib.samples import Sample
 
-BLUE, ORANGE, GREEN, PINK, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#777777"
 LINES = tuple(zip((BLUE, ORANGE, GREEN, PINK), "osD^", ("-", ":", "-.", "--"), strict=True))  # colour, marker, dashes
 
 

@@ -30,7 +30,8 @@ from pclib.samples import GOOD, Category, Sample
 
 MAP_COLOURS = "magma"  # even steps in lightness: reads the same in grey and for colour-blind eyes
 OUTLINE, MARK = "#00c2ff", "#ffb000"
-SETS = (("#0072b2", ""), ("#d55e00", "//"), ("#009e73", "xx"))  # colour and hatching
+BLUE, ORANGE, GREEN, PINK, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#777777"
+SETS = ((BLUE, ""), (ORANGE, "//"), (GREEN, "xx"))  # colour and hatching
 MAPS_LOOKED_AT = 250  # at most, to choose a colour scale
 CONTEXT = 32  # pixels around a patch that its close-up shows
 
@@ -186,7 +187,7 @@ def score_histogram(scores: Scores, threshold: float | None = None) -> Figure:
     bins = low + width * np.arange(np.floor((scores.image.min() - low) / width), (scores.image.max() - low) / width + 2)
     with style():
         figure, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
-        for label, name, colour, hatch in ((0, "good", "#0072b2", ""), (1, "defective", "#d55e00", "//")):
+        for label, name, colour, hatch in ((0, "good", BLUE, ""), (1, "defective", ORANGE, "//")):
             ax.hist(scores.image[labels == label], bins.tolist(), label=name, color=colour, alpha=0.75, hatch=hatch)
         if threshold is not None:
             ax.axvline(threshold, color="black", linestyle="--", label="threshold")
@@ -221,7 +222,7 @@ def histograms(
             if line:
                 ax.axvline(line[1][i], color="black", linestyle="--", label=line[0])
             if band:
-                ax.axvspan(*band[1][i], color="#777777", alpha=0.2, label=band[0])
+                ax.axvspan(*band[1][i], color=GREY, alpha=0.2, label=band[0])
             ax.set(xlabel=axis, ylabel=counted)
             ax.xaxis.set_major_locator(MaxNLocator(6))
             sns.despine(ax=ax)
@@ -247,7 +248,7 @@ def dots(
     rows = list(dict.fromkeys(row for row, _ in values))
     with style():
         figure, ax = plt.subplots(figsize=(8.5, 0.45 * len(rows) + 0.7), layout="constrained")
-        for is_apart, colour, marker in ((False, "#0072b2", "o"), (True, "#d55e00", "D")):
+        for is_apart, colour, marker in ((False, BLUE, "o"), (True, ORANGE, "D")):
             mine = {known: value for known, value in values.items() if (known in apart) == is_apart}
             places = [rows.index(row) for row, _ in mine]
             ax.plot([*mine.values()], places, marker, color=colour, alpha=0.7, label=groups[is_apart])

@@ -10,10 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from pclib.plots import style
+from pclib.plots import BLUE, GREEN, GREY, ORANGE, PINK, style
 
-BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#777777"
-COLOURS = ("#e69f00", BLUE, "#009e73", ORANGE, "#cc79a7", "#56b4e9", GREY)
+COLOURS = ("#e69f00", BLUE, GREEN, ORANGE, PINK, "#56b4e9", GREY)
 HATCHES = ("", "//", "..", "", "\\\\", "xx", "--")
 MARKERS = "sDo^vPX"
 
