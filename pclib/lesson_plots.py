@@ -147,7 +147,7 @@ def ratios(found: Mapping[int, np.ndarray]) -> Figure:
     with style():
         figure, ax = plt.subplots(figsize=(6, 2.7), layout="constrained")
         edges = np.linspace(0.4, 1.6, 81)
-        for (width, values), (colour, _, dashes) in zip(found.items(), LINES, strict=True):
+        for (width, values), (colour, _, dashes) in zip(found.items(), LINES, strict=False):
             density, _ = np.histogram(values, edges, density=True)
             ax.plot((edges[1:] + edges[:-1]) / 2, density, dashes, color=colour, label=f"m = {width}")
         ax.set(xlabel="distance after the projection / before", ylabel="density")
