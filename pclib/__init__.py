@@ -56,7 +56,7 @@ _MODULES = (
         "forecast",
         "sweep",
     ),
-    *("plots", "table_plots", "demo"),
+    *("plots", "table_plots", "widgets", "demo"),
 )
 
 __all__ = [

@@ -99,7 +99,7 @@ class PatchCore:
         self._check_training(pictures.samples)
         _check_memory(len(pictures.samples), self.grid[0] * self.grid[1])
         features = self.embed(pictures, "features", progress)
-        return self.remember(pictures, features, self._select(features, progress))
+        return self.remember(pictures, features, self.select(features, progress))
 
     def embed(
         self, pictures: Pictures, what: str, progress: Progress = tqdm, out: np.ndarray | None = None
@@ -279,7 +279,7 @@ class PatchCore:
     def _batches(self, count: int, features: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         return ((batch, features[batch]) for batch in self._slices(count))
 
-    def _select(self, features: np.ndarray, progress: Progress) -> np.ndarray | None:
+    def select(self, features: np.ndarray, progress: Progress = tqdm) -> np.ndarray | None:
         """Which of all patches to keep, as rows of features (n, rows, columns, DIM) taken together; None for all."""
         vectors = features.reshape(-1, DIM)
         if callable(self.coreset):
