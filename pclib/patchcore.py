@@ -188,7 +188,7 @@ class PatchCore:
             row,
             col,
             place,
-            self._box(place),
+            self.box(place),
             self._receptive_boxes(pictures.pixels, place),
             float(patches[0][place]),
             [self._neighbor(int(i), float(d)) for i, d in zip(found, self._distances(squared), strict=True)],
@@ -304,7 +304,7 @@ class PatchCore:
             image = image * eq7_factor(worst, found.reshape(len(patches), -1, self.neighbors)[one_each][:, 0], bank)
         return patches, image
 
-    def _box(self, place: tuple[int, int]) -> Box:
+    def box(self, place: tuple[int, int]) -> Box:
         """The pixels that the patch's neighbourhood on the grid stands for, clipped to the crop."""
         reach, crop = PATCHSIZE // 2, self.framing.crop
         (top, bottom), (left, right) = (
@@ -330,7 +330,7 @@ class PatchCore:
         bank = self._fitted_bank()
         image, place = int(bank.image[row]), (int(bank.place[row, 0]), int(bank.place[row, 1]))
         sample = None if self._train_samples is None else self._train_samples[image]
-        return Neighbor(list(self.trained_on)[image], sample, place, self._box(place), distance)
+        return Neighbor(list(self.trained_on)[image], sample, place, self.box(place), distance)
 
     def _attach(self, train: Sequence[Sample]) -> None:
         by_name = {sample.name: sample for sample in train}

@@ -62,7 +62,7 @@ def test_the_bank_remembers_where_each_vector_came_from(fitted, washers):
     assert fitted.bank.place.max() < 14 and set(fitted.bank.image) <= set(range(16))
     row = 5
     sample = washers.train[int(fitted.bank.image[row])]
-    box = fitted._box(tuple(fitted.bank.place[row]))
+    box = fitted.box(tuple(fitted.bank.place[row]))
     found = fitted.explain(sample, (box.top + box.bottom) // 2, (box.left + box.right) // 2, k=1)
     assert found.neighbors[0].distance == pytest.approx(0, abs=1e-3) and found.neighbors[0].sample == sample
 

@@ -6,5 +6,6 @@ and words).
 
 from pclib.widgets.coreset import CoresetExplorer, CoresetState
 from pclib.widgets.material import Material, gather
+from pclib.widgets.scores import ScoreExplorer, ScoreState
 
-__all__ = ["CoresetExplorer", "CoresetState", "Material", "gather"]
+__all__ = ["CoresetExplorer", "CoresetState", "Material", "ScoreExplorer", "ScoreState", "gather"]

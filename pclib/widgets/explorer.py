@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from threading import Thread
 from typing import Any
@@ -109,9 +109,8 @@ class Explorer(VBox):
         self._state.unobserve_all()
         self._state = None
         self._panels, self._shown = {}, {}
-        for widget in (*self._controls.values(), *self._pictures.values(), self._words, *self.children):
-            widget.unobserve_all()
-            widget.close()
+        _close_all(self.children)
+        self.layout.close()
         super().close()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
@@ -187,8 +186,10 @@ class Explorer(VBox):
             slider = Slider(label=control.label)
             slider.observe(lambda change: self._chosen(control.trait, change["new"]), "index")
             return slider
-        made = Dropdown if isinstance(control, Choose) else Checkbox
-        widget = made(description=control.label, indent=False, layout=Layout(width="auto"))
+        if isinstance(control, Choose):
+            widget: Widget = Dropdown(description=control.label, layout=Layout(width="auto"))
+        else:
+            widget = Checkbox(description=control.label, indent=False, layout=Layout(width="auto"))
         widget.style.description_width = "initial"
         widget.observe(lambda change: self._chosen(control.trait, change["new"]), "value")
         return widget
@@ -212,6 +213,17 @@ def _follow(widget: Widget, control: Control, value: Any) -> None:
     if isinstance(control, Choose) and dict(widget.options) != control.options:
         widget.options = list(control.options.items())
     widget.value = value
+
+
+def _close_all(widgets: Iterable[Widget]) -> None:
+    """Close widgets with their children, and the layouts and styles that ipywidgets keeps for each."""
+    for widget in widgets:
+        _close_all(getattr(widget, "children", ()))
+        widget.unobserve_all()
+        for part in ("layout", "style"):
+            if hasattr(widget, part):
+                getattr(widget, part).close()
+        widget.close()
 
 
 _made: dict[str, tuple[int, list[Explorer]]] = {}

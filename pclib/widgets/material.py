@@ -67,7 +67,7 @@ def gather(
     """Read a category (or open it first), compute features, and fit the detector (by default one that keeps a tenth).
 
     Of more than `train` training and `test` test pictures, evenly spaced ones are taken; fewer, if memory would not
-    hold their features. Raises ValueError for a category without test pictures, and as `PatchCore.fit` does.
+    hold their features. Raises ValueError for a category without test pictures, and for pictures that cannot be read.
     """
     at_least("train", train, 2)
     at_least("test", test, 1)
@@ -77,12 +77,11 @@ def gather(
         raise ValueError(f"{category.name}: has no test pictures to explore")
     each = detector.grid[0] * detector.grid[1] * DIM * 4
     most = int(SHARE_OF_MEMORY * available_memory() / each)
-    wanted = min(train, len(category.train)) + min(test, len(category.test))
+    train, test = min(train, len(category.train)), min(test, len(category.test))
+    wanted = train + test
     fitting = min(1.0, most / wanted)
-    chosen, tested = (
-        _evenly(samples, max(2, int(count * fitting)))
-        for samples, count in ((category.train, train), (category.test, test))
-    )
+    chosen = _evenly(category.train, max(min(2, train), int(train * fitting)))
+    tested = _evenly(category.test, max(1, int(test * fitting)))
     note = _note(len(chosen), len(category.train), len(tested), len(category.test))
     if fitting < 1:
         note += (

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Self
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import binary_erosion
 
 from pclib.framing import Box
@@ -22,6 +22,13 @@ def _table(name: str) -> np.ndarray:
     from matplotlib import colormaps
 
     return (colormaps[name](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+
+
+@lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
 
 
 def coloured(values: np.ndarray, scale: tuple[float, float], colours: str = "magma") -> np.ndarray:
@@ -56,6 +63,16 @@ class Canvas:
     def pixels(self) -> np.ndarray:
         return np.asarray(self._image)
 
+    def dot(self, x: float, y: float, colour: str = MARK, size: float = 3) -> Self:
+        """A filled circle with a dark rim."""
+        self._draw.ellipse(self._around(x, y, size), fill=colour, outline="black")
+        return self
+
+    def square(self, x: float, y: float, colour: str = MARK, size: float = 3) -> Self:
+        """A filled square with a dark rim."""
+        self._draw.rectangle(self._around(x, y, size), fill=colour, outline="black")
+        return self
+
     def ring(self, x: float, y: float, colour: str = WHITE, size: float = 6) -> Self:
         """A circle around a place, with a dark rim to both sides."""
         for reach, width, ink in ((size + 1, 4, "black"), (size, 2, colour)):
@@ -82,6 +99,11 @@ class Canvas:
         inner = (left + width, top + width, right - 1 - width, bottom - 1 - width)
         if inner[2] > inner[0] and inner[3] > inner[1]:
             self._draw.rectangle(inner, outline="black", width=1)
+        return self
+
+    def text(self, x: float, y: float, words: str, size: int = 11, colour: str = "black") -> Self:
+        """Words whose upper left corner lies at a place."""
+        self._draw.text((x * self._scale, y * self._scale), words, fill=colour, font=_font(size))
         return self
 
     def _around(self, x: float, y: float, reach: float) -> tuple[float, float, float, float]:
