@@ -25,7 +25,7 @@ from pclib.widgets import CoresetExplorer, CoresetState, Material, ScoreExplorer
 from pclib.widgets.coreset import STRATEGIES
 from pclib.widgets.explorer import Explorer
 from pclib.widgets.pixels import Canvas, coloured, mosaic, outlined, stamped
-from pclib.widgets.state import Choose, Panel, Slide, State, Switch
+from pclib.widgets.state import Choose, Panel, Slide, State, Switch, short
 
 from .conftest import SMALL
 
@@ -455,6 +455,17 @@ class TestScores:
         assert state.most == len(detector.bank) == 7
         with pytest.raises(ValueError, match=r"k must lie in \[1, 7\], got 8"):
             state.k = 8
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *((47420.0, "47,400"), (5834.9, "5,830"), (999.9, "1,000"), (100.4, "100"), (99.96, "100")),
+        *((99.4, "99.4"), (21.84, "21.8"), (0.01234, "0.0123"), (0.0, "0.00"), (-3.14159, "-3.14")),
+    ],
+)
+def test_three_digits(value, text):
+    assert short(value) == text
 
 
 class TestPixels:

@@ -17,13 +17,13 @@ from pclib._checks import Undefined, one_of
 from pclib.coreset import at_random, by_kmeans, greedy, random_projection
 from pclib.metrics import auroc
 from pclib.patchcore import DIM, SIGMA, silent
-from pclib.plots import BLUE, GREEN, MARK, ORANGE, number
+from pclib.plots import BLUE, GREEN, MARK, ORANGE
 from pclib.scoring import anomaly_map, image_scores
 from pclib.widgets.charts import Chart
 from pclib.widgets.explorer import Explorer
 from pclib.widgets.material import Material
 from pclib.widgets.pixels import Canvas, coloured, mosaic, stamped
-from pclib.widgets.state import Choose, Control, Panel, Slide, State, nearest
+from pclib.widgets.state import Choose, Control, Panel, Slide, State, nearest, short
 
 STRATEGIES = ("greedy", "random", "k-means")
 LINES = {"greedy": (BLUE, "o-"), "random": (ORANGE, "s--"), "k-means": (GREEN, "D:")}
@@ -180,12 +180,12 @@ class CoresetState(State):
         cover, distance = self.covering_patch()
         lines = [
             f"{self.strategy} keeps {run.sizes[stop]:,} of {count:,} patches ({100 * run.sizes[stop] / count:.2f} %).",
-            f"Covering radius {run.radii[stop]:.1f}: no training patch is farther than that from a kept one.",
+            f"Covering radius {short(run.radii[stop])}: no training patch is farther than that from a kept one.",
             self._ranked(run, stop),
-            f"Test picture {self.picture}, {sample.defect or 'unknown'}: image score {number(score)}.",
+            f"Test picture {self.picture}, {sample.defect or 'unknown'}: image score {short(score)}.",
             f"The training patch {_where(self.place(self.patch))}"
             + (" is kept." if cover == self.patch else f" is covered by the one {_where(self.place(cover))}, ")
-            + ("" if cover == self.patch else f"at distance {distance:.1f}."),
+            + ("" if cover == self.patch else f"at distance {short(distance)}."),
             self.material.note,
         ]
         return "\n".join(line for line in lines if line)
@@ -197,7 +197,7 @@ class CoresetState(State):
         shown = min(SHOWN, len(self.material.train.samples))
         in_sheet = kept[kept < shown * self._cells]
         what = f"{len(kept):,} kept patches of {self.strategy}"
-        alt_map = f"Anomaly map of test picture {self.picture}, highest {number(float(self.map().max()))}"
+        alt_map = f"Anomaly map of test picture {self.picture}, highest {short(float(self.map().max()))}"
         return [
             Panel(
                 "Training pictures, kept patches marked",
@@ -332,7 +332,9 @@ class CoresetState(State):
                 chart.upright(canvas, size, row)
                 canvas.ring(*chart.at(size, values[stop], row), MARK)
         detects = "" if run.auroc is None else f", image AUROC {run.auroc[stop]:.3f}"
-        alt = f"Covering radius and image AUROC over patches kept; now {size:,}: radius {run.radii[stop]:.1f}{detects}"
+        alt = (
+            f"Covering radius and image AUROC over patches kept; now {size:,}: radius {short(run.radii[stop])}{detects}"
+        )
         return canvas.pixels, alt, chart.width
 
 

@@ -13,13 +13,13 @@ from pclib._checks import Undefined
 from pclib.framing import Box
 from pclib.metrics import auroc, count_regions
 from pclib.patchcore import DIM, SIGMA
-from pclib.plots import BLUE, CONTEXT, MARK, ORANGE, number
+from pclib.plots import BLUE, CONTEXT, MARK, ORANGE
 from pclib.scoring import anomaly_map, eq7_factor, image_scores, nearest
 from pclib.widgets.charts import Chart
 from pclib.widgets.explorer import Explorer
 from pclib.widgets.material import Material
 from pclib.widgets.pixels import WHITE, Canvas, coloured, outlined, resized
-from pclib.widgets.state import Choose, Control, Panel, Slide, State, Switch
+from pclib.widgets.state import Choose, Control, Panel, Slide, State, Switch, short
 
 MOST_NEIGHBORS = 9
 SIGMAS = [0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0]
@@ -148,15 +148,15 @@ class ScoreState(State):
         image, weight = float(self.image_scores()[self.picture]), float(self.weights()[self.picture])
         above, what = self.map() > self.threshold(), "squared distance" if self.squared else "distance"
         mean = f"mean {what} to the {self.k} nearest memory patches" if self.k > 1 else f"{what} to the nearest one"
-        sources = (f"{number(d)} from picture {i}, row {r}, column {c}" for i, (r, c), d in self.neighbors())
+        sources = (f"{short(d)} from picture {i}, row {r}, column {c}" for i, (r, c), d in self.neighbors())
         regions = count_regions(above[None])
         lines = [
-            f"Test picture {self.picture}, {sample.defect or 'unknown'}: image score {number(image)}; Eq. 7's "
+            f"Test picture {self.picture}, {sample.defect or 'unknown'}: image score {short(image)}; Eq. 7's "
             f"weight is {weight:.3f}, {'used' if self.weighted else 'not used'}.",
             f"The pixel at row {self.place[0]}, column {self.place[1]} lies in patch row {row}, column {column}, which "
-            f"scores {number(score)}: the {mean}.",
+            f"scores {short(score)}: the {mean}.",
             f"Memory patches: {'; '.join(sources)}.",
-            f"The map exceeds {number(self.threshold())} on {int(above.sum()):,} pixels in {regions} "
+            f"The map exceeds {short(self.threshold())} on {int(above.sum()):,} pixels in {regions} "
             f"{'region' if regions == 1 else 'regions'}.",
             self._ranked(),
             self.material.note,
@@ -183,8 +183,8 @@ class ScoreState(State):
             Panel(
                 "Its anomaly map",
                 Canvas(contoured).box(box).pixels,
-                f"Anomaly map, highest {number(float(pixels.max()))}; a white line around what exceeds "
-                f"{number(threshold)}; {where} framed",
+                f"Anomaly map, highest {short(float(pixels.max()))}; a white line around what exceeds "
+                f"{short(threshold)}; {where} framed",
                 300,
                 photo=True,
                 point=self._point,
@@ -194,7 +194,7 @@ class ScoreState(State):
                 "This patch, and the memory patches nearest to it",
                 self._close_ups(found),
                 f"Close-ups of {where} and of {len(found)} memory patches, the nearest from training picture "
-                f"{found[0][0]} at {number(found[0][2])}",
+                f"{found[0][0]} at {short(found[0][2])}",
                 ACROSS * (TILE + GAP) - GAP,
                 photo=True,
             ),
@@ -241,8 +241,8 @@ class ScoreState(State):
         """The patch first, then its neighbours, each with where it is from and its distance."""
         row, column = self.patch()
         score = float(self.patch_scores()[self.picture, row, column])
-        tiles = [(self.material.test.pixels[self.picture], (row, column), "this patch", f"score {number(score)}")]
-        tiles += [(self.material.train.pixels[i], place, f"picture {i}", number(d)) for i, place, d in found]
+        tiles = [(self.material.test.pixels[self.picture], (row, column), "this patch", f"score {short(score)}")]
+        tiles += [(self.material.train.pixels[i], place, f"picture {i}", short(d)) for i, place, d in found]
         sheet = np.full((2 * (TILE + LABEL), ACROSS * (TILE + GAP) - GAP, 3), 255, np.uint8)
         corners = [(i // ACROSS * (TILE + LABEL), i % ACROSS * (TILE + GAP)) for i in range(len(tiles))]
         for (pixels, place, _, _), (top, left) in zip(tiles, corners, strict=True):
@@ -265,8 +265,8 @@ class ScoreState(State):
             if i == self.picture:
                 canvas.ring(*place, MARK)
         alt = (
-            f"Image scores from {number(low)} to {number(high)}, good ones and defective ones on a line each; "
-            f"this picture's, {number(float(scores[self.picture]))}, is ringed"
+            f"Image scores from {short(low)} to {short(high)}, good ones and defective ones on a line each; "
+            f"this picture's, {short(float(scores[self.picture]))}, is ringed"
         )
         return canvas.pixels, alt, self._strip.width
 

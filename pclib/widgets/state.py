@@ -87,3 +87,8 @@ def nearest(stops: Sequence[Any], value: Any) -> int:
     if value in stops:
         return list(stops).index(value)
     return int(np.argmin([abs(stop - value) for stop in stops]))
+
+
+def short(value: float) -> str:
+    """A score or distance with three digits, which is what all processors agree about: 47,400 or 21.8 or 0.0123."""
+    return f"{float(f'{value:.2e}'):,.0f}" if abs(value) >= 99.5 else f"{value:#.3g}"
