@@ -40,6 +40,9 @@ def coreset(stuff) -> CoresetState:
     return CoresetState(stuff)
 
 
+MARKS = ("dot", "square", "rhombus", "ring", "diamond")
+
+
 class Sums(State):
     """A small state: two numbers, their sum, and a picture as bright as that."""
 
@@ -306,6 +309,14 @@ class TestCoreset:
         for ours, theirs in zip(view.state.panels(), coreset.panels(), strict=True):
             assert ours.alt == theirs.alt
         assert [p.title for p in coreset.panels()] == [p.title for p in CoresetState(stuff).panels()]
+
+    def test_a_strategy_that_will_take_long_says_so_until_it_is_there(self, stuff):
+        state = CoresetState(stuff)
+        state._seconds = 9.0
+        _, kmeans = (name for name, value in state.controls()[0].options.items() if value != "greedy")
+        assert kmeans == "k-means (takes about 45 s)"
+        state.prepare()
+        assert list(state.controls()[0].options) == list(STRATEGIES)
 
     def test_the_projection_does_not_depend_on_the_global_generator(self, stuff):
         np.random.seed(1)  # noqa: NPY002

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from threading import RLock
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,13 @@ from pclib.widgets.pixels import Canvas, coloured, mosaic, stamped
 from pclib.widgets.state import Choose, Control, Panel, Slide, State, nearest, short
 
 STRATEGIES = ("greedy", "random", "k-means")
-LINES = {"greedy": (BLUE, "o-"), "random": (ORANGE, "s--"), "k-means": (GREEN, "D:")}
+MARKS = {"greedy": (BLUE, "dot"), "random": (ORANGE, "square"), "k-means": (GREEN, "rhombus")}
+SIGNS = {"dot": "o", "square": "s", "rhombus": "D"}  # the same marks, as matplotlib calls them
 MOST_KEPT, STOPS, KMEANS_EVERY, KMEANS_ROUNDS = 2500, 25, 4, 5
 SHOWN, COLUMNS, SIDE = 30, 6, 84  # training pictures in the mosaic, and pixels of one
 LOOKED_AT = 4000  # patches, to find the two principal components
 BLOCK = 4096
+LONGER = {"random": 1, "k-means": 5}  # than all that greedy takes, roughly
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,15 +94,17 @@ class CoresetState(State):
         least = min(most, max(10, len(self.vectors) // 1000))
         self.sizes = np.unique(np.geomspace(least, most, STOPS).round().astype(int)).tolist()
         self._runs: dict[str, Run] = {}
-        self._charts: dict[tuple[str, ...], Chart] = {}
         self._covered: tuple[Any, tuple[int, float]] = None, (0, 0.0)
         self._one_at_a_time = RLock()
         labels = material.labels()
         first = int(labels.argmax())  # the first defective one
         defaults = {"size": self.sizes[nearest(self.sizes, len(self.vectors) // 100)], "picture": first, "patch": 0}
         super().__init__(**defaults | chosen)
+        began = perf_counter()
         greedy_scores = self.run("greedy").scores[-1]
+        self._seconds = perf_counter() - began
         self.scale = float(np.median(greedy_scores)), float(np.quantile(greedy_scores, 0.999))
+        self._axes = Chart(lambda axes: _draw_axes(axes, self.run("greedy")), (400, 360), rows=2)
         shown = material.train.pixels[:SHOWN]
         self._sheet = mosaic(shown, COLUMNS, SIDE)
         self._scatter, self._places = _scatter(self.vectors)
@@ -132,7 +137,6 @@ class CoresetState(State):
         """Run the other strategies, which takes seconds, before they are asked for."""
         for strategy in STRATEGIES:
             self.run(strategy)
-            self._chart()
 
     @property
     def stop(self) -> int:
@@ -168,7 +172,7 @@ class CoresetState(State):
         count = len(self.vectors)
         names = {f"{i}: {s.defect or 'unknown'}": i for i, s in enumerate(self.material.test.samples)}
         return [
-            Choose("strategy", "Strategy", {name: name for name in STRATEGIES}),
+            Choose("strategy", "Strategy", {self._named(name): name for name in STRATEGIES}),
             Slide("size", "Patches kept", self.run(self.strategy).sizes, lambda k: f"{k:,} ({100 * k / count:.2g} %)"),
             Choose("picture", "Test picture", names),
         ]
@@ -232,6 +236,11 @@ class CoresetState(State):
     def _cells(self) -> int:
         rows, columns = self.material.detector.grid
         return rows * columns
+
+    def _named(self, strategy: str) -> str:
+        """The strategy, and how long it will take if it has still to be run."""
+        seconds = 0 if strategy in self._runs else LONGER[strategy] * self._seconds
+        return f"{strategy} (takes about {seconds:.0f} s)" if seconds > 1 else strategy
 
     def _make(self, strategy: str) -> Run:
         sizes, most = self.sizes, self.sizes[-1]
@@ -315,18 +324,17 @@ class CoresetState(State):
                 at = int(np.flatnonzero(order == self.patch)[0])
                 self.patch = int(order[min(max(at + steps, 0), len(order) - 1)])
 
-    def _chart(self) -> Chart:
-        """The curves of the strategies that are there by now."""
-        ready = tuple(name for name in STRATEGIES if name in self._runs)
-        if ready not in self._charts:
-            self._charts[ready] = Chart(
-                lambda axes: _draw_curves(axes, {s: self._runs[s] for s in ready}), (400, 360), 2
-            )
-        return self._charts[ready]
-
     def _marked_chart(self, run: Run, stop: int) -> tuple[np.ndarray, str, int]:
-        chart = self._chart()
-        canvas, size = chart.canvas(), run.sizes[stop]
+        """The curves of the strategies that are there by now, and where the chosen one stands."""
+        chart, canvas, size = self._axes, self._axes.canvas(), run.sizes[stop]
+        for name, known in list(self._runs.items()):
+            colour, mark = MARKS[name]
+            for row, values in enumerate((known.radii, known.auroc)):
+                if values is not None:
+                    places = [chart.at(*point, row) for point in zip(known.sizes, values, strict=True)]
+                    canvas.line(places, colour)
+                    for place in places:
+                        getattr(canvas, mark)(*place, colour, 2)
         for row, values in enumerate((run.radii, run.auroc)):
             if values is not None:
                 chart.upright(canvas, size, row)
@@ -375,12 +383,11 @@ def _scatter(vectors: np.ndarray) -> tuple[Chart, np.ndarray]:
     return chart, places
 
 
-def _draw_curves(axes: list[Axes], runs: dict[str, Run]) -> None:
-    for name, run in runs.items():
-        colour, line = LINES[name]
-        axes[0].plot(run.sizes, run.radii, line, color=colour, label=name, markersize=3)
-        if run.auroc is not None:
-            axes[1].plot(run.sizes, run.auroc, line, color=colour, markersize=3)
-    axes[0].set(xscale="log", ylabel="covering radius", xticklabels=[])
-    axes[1].set(xscale="log", xlabel="patches kept", ylabel="image AUROC", xlim=axes[0].get_xlim())
-    axes[0].legend(frameon=False, fontsize="small")
+def _draw_axes(axes: list[Axes], greedy: Run) -> None:
+    """Axes that hold the curves of all strategies: those of the others have about the same heights."""
+    for name, (colour, mark) in MARKS.items():
+        axes[0].plot([], [], f"{SIGNS[mark]}-", color=colour, markersize=4, label=name)
+    wide = {"xscale": "log", "xlim": (0.85 * greedy.sizes[0], 1.18 * greedy.sizes[-1])}
+    axes[0].set(ylabel="covering radius", ylim=(0, 1.3 * greedy.radii[0]), xticklabels=[], **wide)
+    axes[1].set(ylabel="image AUROC", ylim=(-0.03, 1.03), xlabel="patches kept", **wide)
+    axes[0].legend(frameon=False, fontsize="small", ncols=3, loc="lower left")
