@@ -75,13 +75,15 @@ def normalise(notebook: NotebookNode) -> None:
         cell.execution_count = count
         cell.outputs = _joined([output for output in cell.outputs if not _passing(output)])
         for output in cell.outputs:
+            output.get("data", {}).pop(WIDGET_VIEW, None)  # of an explorer, which stays as its figure
             if output.output_type == "execute_result":
                 output.execution_count = count
 
 
 def _passing(output: NotebookNode) -> bool:
     """Whether an output means nothing once the run is over: progress bars, warnings of the machinery."""
-    return output.get("name") == "stderr" or WIDGET_VIEW in output.get("data", {})
+    data = output.get("data", {})
+    return output.get("name") == "stderr" or (WIDGET_VIEW in data and "text/html" not in data)
 
 
 def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:

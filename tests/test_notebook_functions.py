@@ -347,6 +347,7 @@ VECTORS = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32)
 BANK = MemoryBank(VECTORS, np.zeros(30, np.int32), np.zeros((30, 2), np.int32))
 PATCHES = np.random.default_rng(1).standard_normal((3, 28, 28, 4)).astype(np.float32)
 SQUARED, ROWS = scoring.nearest(PATCHES, BANK, 9)
+WORST = PATCHES.reshape(3, 784, 4)[np.arange(3), SQUARED[..., 0].reshape(3, 784).argmax(1)]
 
 
 @held(
@@ -354,7 +355,7 @@ SQUARED, ROWS = scoring.nearest(PATCHES, BANK, 9)
     labels={"x": np.zeros(3)},
     squared={"x": SQUARED},
     rows={"x": ROWS},
-    patches={"x": PATCHES},
+    worst_patch={"x": WORST},
     detectors={"x": SimpleNamespace(bank=BANK)},
 )
 def test_weights_are_those_of_equation_7_written_out(weights):

@@ -5,7 +5,26 @@ and words).
 """
 
 from pclib.widgets.coreset import CoresetExplorer, CoresetState
+from pclib.widgets.features import FeatureExplorer, FeatureState
 from pclib.widgets.material import Material, gather
+from pclib.widgets.metrics import MetricExplorer, MetricState
 from pclib.widgets.scores import ScoreExplorer, ScoreState
+from pclib.widgets.tables import TableExplorer, TableState
+from pclib.widgets.toybox import ToyboxExplorer, ToyboxState
 
-__all__ = ["CoresetExplorer", "CoresetState", "Material", "ScoreExplorer", "ScoreState", "gather"]
+__all__ = [
+    "CoresetExplorer",
+    "CoresetState",
+    "FeatureExplorer",
+    "FeatureState",
+    "Material",
+    "MetricExplorer",
+    "MetricState",
+    "ScoreExplorer",
+    "ScoreState",
+    "TableExplorer",
+    "TableState",
+    "ToyboxExplorer",
+    "ToyboxState",
+    "gather",
+]

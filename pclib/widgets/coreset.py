@@ -388,6 +388,7 @@ def _draw_axes(axes: list[Axes], greedy: Run) -> None:
     for name, (colour, mark) in MARKS.items():
         axes[0].plot([], [], f"{SIGNS[mark]}-", color=colour, markersize=4, label=name)
     wide = {"xscale": "log", "xlim": (0.85 * greedy.sizes[0], 1.18 * greedy.sizes[-1])}
-    axes[0].set(ylabel="covering radius", ylim=(0, 1.3 * greedy.radii[0]), xticklabels=[], **wide)
+    axes[0].set(ylabel="covering radius", ylim=(0, 1.3 * greedy.radii[0]), **wide)
+    axes[0].tick_params(labelbottom=False)
     axes[1].set(ylabel="image AUROC", ylim=(-0.03, 1.03), xlabel="patches kept", **wide)
     axes[0].legend(frameon=False, fontsize="small", ncols=3, loc="lower left")

@@ -11,12 +11,12 @@ from threading import Thread
 from typing import Any
 
 import numpy as np
-from ipywidgets import Checkbox, Dropdown, HBox, Layout, VBox, Widget
+from ipywidgets import Checkbox, Dropdown, HBox, Layout, SelectMultiple, VBox, Widget
 from PIL import Image
 from threadpoolctl import ThreadpoolController
 
 from pclib.widgets.elements import Picture, Slider, Words
-from pclib.widgets.state import Choose, Control, Panel, Slide, State, nearest
+from pclib.widgets.state import Choose, Control, Panel, Several, Slide, State, nearest
 
 WRAPPED = {"flex_flow": "row wrap", "align_items": "flex-start"}
 
@@ -30,10 +30,11 @@ def encoded(pixels: np.ndarray) -> bytes:
 
 @dataclass(frozen=True, eq=False)
 class Still:
-    """An explorer that does not move: its pictures with their text alternatives, and its words."""
+    """An explorer that does not move: its tables (HTML), its pictures with their text alternatives, and its words."""
 
     panels: list[Panel] = field(repr=False)
     words: str
+    tables: str = field(default="", repr=False)
 
     def __repr__(self) -> str:
         return self.words
@@ -41,7 +42,8 @@ class Still:
     def _repr_html_(self) -> str:
         pictures = "".join(map(_figure, self.panels))
         note = "Run the notebook to move it."
-        return f"<figure>{pictures}<figcaption>{_lines(self.words)}<br><em>{note}</em></figcaption></figure>"
+        words = f"<figcaption>{_lines(self.words)}<br><em>{note}</em></figcaption>"
+        return f"<figure>{self.tables}{pictures}{words}</figure>"
 
 
 def _figure(panel: Panel) -> str:
@@ -186,8 +188,11 @@ class Explorer(VBox):
             slider = Slider(label=control.label)
             slider.observe(lambda change: self._chosen(control.trait, change["new"]), "index")
             return slider
-        if isinstance(control, Choose):
-            widget: Widget = Dropdown(description=control.label, layout=Layout(width="auto"))
+        widget: Widget
+        if isinstance(control, Several):
+            widget = SelectMultiple(description=control.label, layout=Layout(width="auto"))
+        elif isinstance(control, Choose):
+            widget = Dropdown(description=control.label, layout=Layout(width="auto"))
         else:
             widget = Checkbox(description=control.label, indent=False, layout=Layout(width="auto"))
         widget.style.description_width = "initial"

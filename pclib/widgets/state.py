@@ -34,6 +34,11 @@ class Choose:
 
 
 @dataclass(frozen=True)
+class Several(Choose):
+    """A list to choose any number from: the trait is a tuple of the values that are chosen."""
+
+
+@dataclass(frozen=True)
 class Switch:
     """A box to tick: the trait is True or False."""
 

@@ -51,3 +51,20 @@ class Words(anywidget.AnyWidget):
     _esm, _css = _script("words"), _STYLE
     text = traitlets.Unicode().tag(sync=True)
     trouble = traitlets.Unicode().tag(sync=True)
+
+
+class Grid(anywidget.AnyWidget):
+    """A table of numbers whose columns can be sorted by and whose cells can be chosen.
+
+    table    caption; columns with key, label and sort (as aria-sort); rows with key and cells: text, name, and whether
+             it is the best of its column
+    chosen   keys of the row and the column of the cell that is chosen; [] for none
+    picked   keys of the row and the column of the cell that was last pressed, and how many were;
+             pressed: the same of headers, key of the column
+    """
+
+    _esm, _css = _script("grid"), _STYLE
+    table: traitlets.Dict = traitlets.Dict().tag(sync=True)
+    chosen: traitlets.List = traitlets.List([]).tag(sync=True)
+    picked: traitlets.List = traitlets.List([]).tag(sync=True)
+    pressed: traitlets.List = traitlets.List([]).tag(sync=True)

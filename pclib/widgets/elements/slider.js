@@ -1,6 +1,4 @@
 // A slider over a list of stops, each with its value in words, which stands beside it and is read out.
-let made = 0;
-
 function render({ model, el }) {
   const row = document.createElement("div");
   const label = document.createElement("label");
@@ -9,8 +7,10 @@ function render({ model, el }) {
   row.className = "pclib-slider";
   input.type = "range";
   input.min = "0";
-  input.id = `pclib-slider-${(made += 1)}`;
+  // by chance: each widget has a module of its own, so that counting would give the same to all
+  input.id = `pclib-slider-${Math.random().toString(36).slice(2)}`;
   label.htmlFor = value.htmlFor = input.id;
+  value.setAttribute("aria-live", "off"); // the slider itself is read out with it
   row.append(label, input, value);
   el.append(row);
 
