@@ -7,6 +7,7 @@ import html
 import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from threading import Thread
 from typing import Any
 
@@ -129,7 +130,7 @@ class Explorer(VBox):
     def _guarded(self, work: Callable[[], None]) -> None:
         """Do what was asked for; if it fails, say so in the page, and raise."""
         try:
-            with ThreadpoolController().limit(limits=1):  # idle threads would wait busily, on cores that the page needs
+            with _threads().limit(limits=1):  # idle threads would wait busily, on cores that the page needs
                 work()
         except Exception as error:
             self._words.trouble = f"{type(error).__name__}: {error}"
@@ -206,6 +207,12 @@ class Explorer(VBox):
         (control,) = (c for c in self.state.controls() if c.trait == trait)
         value = control.stops[chosen] if isinstance(control, Slide) else chosen
         self._guarded(lambda: setattr(self.state, trait, value))
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    """Found once: looking for all libraries with threads of their own takes milliseconds."""
+    return ThreadpoolController()
 
 
 def _follow(widget: Widget, control: Control, value: Any) -> None:
