@@ -70,7 +70,7 @@ class Explorer(VBox):
     """A state that can be touched. `explorer.state` holds what is chosen; setting it in code moves the controls too.
 
     Shown where no kernel runs, it is a figure with its words; `figure()` gives that figure. Running a cell again closes
-    the explorers that the cell made before. What goes wrong when something is touched is said below the pictures, and
+    the explorers that the cell made before. What goes wrong when something is touched is said below the words, and
     raised.
     """
 
@@ -89,7 +89,7 @@ class Explorer(VBox):
         self._refresh()
         controls = HBox(list(self._controls.values()), layout=Layout(**WRAPPED, grid_gap="2px 16px"))
         pictures = HBox(list(self._pictures.values()), layout=Layout(**WRAPPED, grid_gap="8px 12px"))
-        self.children = [controls, pictures, self._words]
+        self.children = [controls, self._words, pictures]
         self.add_class("pclib-explorer")
         state.observe(self._changed)
         _close_earlier(self)

@@ -494,7 +494,7 @@ class TableExplorer(Explorer):
         state = TableState(table, store, **chosen)
         self._grid, self._origin = Grid(), HTML()
         super().__init__(state)
-        controls, pictures, words = self.children
+        controls, words, pictures = self.children
         self.children = [controls, self._grid, words, self._origin, pictures]
         self._grid.observe(lambda change: self._pick(*change["new"][:2]), "picked")
         self._grid.observe(lambda change: self._sort_by(change["new"][0]), "pressed")
