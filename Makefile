@@ -4,7 +4,7 @@ BIN := .venv/bin
 CATEGORY ?= toybox/washer
 SHELL := /bin/bash
 
-.PHONY: help setup demo test lint unit whole notebooks check-notebooks mutations cards lab site bench clean
+.PHONY: help setup demo test lint unit whole browser notebooks check-notebooks mutations cards lab site bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -20,7 +20,7 @@ setup: .venv/ready  ## make .venv and install everything into it (minutes; again
 demo: setup  ## find defects and explain them; CATEGORY=path/to/mvtec/bottle for real images
 	$(BIN)/pclib demo "$(CATEGORY)" --out demo
 
-test: lint unit whole check-notebooks  ## lint, unit tests, whole runs, notebooks
+test: lint unit whole browser check-notebooks  ## lint, unit tests, whole runs, explorers in a browser, notebooks
 
 lint: setup  ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .
@@ -28,10 +28,13 @@ lint: setup  ## ruff (lint and format) and mypy
 	$(BIN)/mypy
 
 unit: setup  ## unit, property and parity tests: two minutes
-	$(BIN)/pytest -m "not real and not slow"
+	$(BIN)/pytest -m "not real and not slow and not browser"
 
 whole: setup  ## whole runs; real categories, if they are at hand, against what the authors' code scores on them
-	$(BIN)/pytest -m "real or slow"
+	$(BIN)/pytest -m "(real or slow) and not browser"
+
+browser: setup  ## explorers in a real browser, if Chromium is there
+	$(BIN)/pytest -m browser
 
 check-notebooks: setup  ## run the notebooks, two at a time, and compare what they print with what is stored
 	$(BIN)/python notebooks/build.py --check

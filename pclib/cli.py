@@ -28,6 +28,7 @@ METHOD_OPTIONS = (
 )
 EXAMPLES = """examples:
   pclib demo                                    find defects in the embedded washers, write demo/index.html
+  pclib explore coreset toybox/gravel           move what is kept, and see what it does, in a browser
   pclib fit good_pictures/ -o bank.safetensors  learn from a folder of good pictures
   pclib score bank.safetensors new/ --csv scores.csv --maps maps/
   pclib evaluate path/to/mvtec/bottle           image AUROC, pixel AUROC and PRO of a category
@@ -74,6 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", default="demo", metavar="DIR", help="folder to write to [%(default)s]")
     _method_options(demo)
     _skip_option(demo)
+
+    explore = _command(commands, "explore", _explore, "put your hands on it: an explorer as a page, without a notebook")
+    explore.add_argument("name", help="coreset, scores, features, metrics, table or toybox")
+    explore.add_argument("category", nargs="?", help="toybox/<name> or a folder [toybox/washer]")
+    explore.add_argument("--open", action="store_true", help="open the page in a browser")
 
     fit = _command(commands, "fit", _fit, "learn from good pictures, write a bank file")
     fit.add_argument("folder", help="good pictures: a plain folder, one with good/, or MVTec AD layout")
@@ -193,6 +199,15 @@ def _demo(options: argparse.Namespace) -> None:
     print(findings)
     page = write_report(findings, options.out)
     print(f"figures and explanations: {page.resolve()}")
+
+
+def _explore(options: argparse.Namespace) -> None:
+    from pclib.explore import serve
+
+    def say(address: str) -> None:
+        print(f"open {address}\nCtrl-C ends it", flush=True)
+
+    serve(options.name, options.category, say=say, show=options.open)
 
 
 def _fit(options: argparse.Namespace) -> None:

@@ -103,6 +103,6 @@ def _data() -> Finding:
 
 
 def _widgets() -> Iterator[Finding]:
-    for package in ("jupyterlab", "ipywidgets", "jupyterlab_widgets"):
-        found = _installed(package)
-        yield Finding(package, found is not None, found or f"missing, for notebooks: pip install {package}")
+    for package in ("jupyterlab", "ipywidgets", "jupyterlab_widgets", "anywidget", "voila"):
+        found, purpose = _installed(package), "pclib explore" if package == "voila" else "notebooks"
+        yield Finding(package, found is not None, found or f"missing, for {purpose}: pip install {package}")
