@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
 from in_browser import Lab, browsing, lacking
@@ -15,12 +16,17 @@ from pclib.widgets import Material, gather
 from ..conftest import SMALL
 
 
+def give_up(reason: str) -> NoReturn:
+    """Skip what needs a browser, unless PCLIB_REQUIRE asks for it."""
+    if "browser" in os.environ.get("PCLIB_REQUIRE", "").split(","):
+        pytest.fail(reason)
+    pytest.skip(reason, allow_module_level=True)
+
+
 @pytest.fixture(scope="package")
-def context(tmp_path_factory) -> Iterator:
+def context() -> Iterator:
     if reason := lacking():
-        if "browser" in os.environ.get("PCLIB_REQUIRE", "").split(","):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        give_up(reason)
     from playwright.sync_api import expect
 
     expect.set_options(timeout=15_000)

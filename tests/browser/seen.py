@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from in_browser import PATIENCE
-from playwright.sync_api import Locator, Page
+from in_browser import PATIENCE, lacking
 from suite import numbers
 
 from pclib import widgets
@@ -17,7 +16,14 @@ from pclib.samples import Category
 from pclib.widgets.state import Choose, Control, Panel, Several, Slide, State
 
 from ..conftest import SMALL
+from .conftest import give_up
 
+try:
+    from playwright.sync_api import Locator, Page, expect
+except ModuleNotFoundError:
+    give_up(lacking())
+
+__all__ = ["EXPLORERS", "MATERIAL", "Seen", "eventually", "expect", "neighbour", "state_of"]
 MATERIAL = f"""
 from pclib import PatchCore, Toybox
 from pclib.framing import Framing

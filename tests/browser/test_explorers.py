@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 import pytest
-from playwright.sync_api import expect
 from scipy.spatial.distance import cdist
 from sklearn.metrics import roc_auc_score
 
@@ -15,7 +14,7 @@ from pclib.patchcore import silent
 from pclib.widgets import CoresetState
 from pclib.widgets.state import Choose, Slide
 
-from .seen import EXPLORERS, MATERIAL, Seen, eventually, neighbour, state_of
+from .seen import EXPLORERS, MATERIAL, Seen, eventually, expect, neighbour, state_of
 
 pytestmark = pytest.mark.browser
 ARROWS = {"ArrowRight": (1, 0), "ArrowDown": (0, 1), "ArrowLeft": (-1, 0), "ArrowUp": (0, -1)}

@@ -12,9 +12,8 @@ from urllib.request import Request, urlopen
 
 import psutil
 import pytest
-from playwright.sync_api import expect
 
-from .seen import Seen
+from .seen import Seen, expect
 
 pytestmark = pytest.mark.browser
 

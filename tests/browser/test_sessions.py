@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import expect
 
-from .seen import EXPLORERS, MATERIAL, Seen, eventually
+from .seen import EXPLORERS, MATERIAL, Seen, eventually, expect
 
 pytestmark = pytest.mark.browser
 

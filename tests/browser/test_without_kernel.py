@@ -6,18 +6,18 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
 from in_browser import KERNEL
 from nbformat.sign import NotebookNotary
 from nbformat.v4 import new_code_cell, new_notebook
-from playwright.sync_api import Page, expect
 from suite import numbers
 
 from pclib.widgets.state import State
 
-from .seen import EXPLORERS, MATERIAL, eventually, state_of
+from .seen import EXPLORERS, MATERIAL, eventually, expect, state_of
 
 pytestmark = pytest.mark.browser
 
@@ -46,7 +46,7 @@ def stored(lab) -> Path:
     return path
 
 
-def figures_are_there(page: Page, states: list[State]) -> None:
+def figures_are_there(page: Any, states: list[State]) -> None:
     """Fails unless each explorer is a figure with its pictures, their text alternatives, and its words."""
     expect(page.get_by_text("Run the notebook to move it.")).to_have_count(len(states))
     images, alts = page.get_by_role("img"), [panel.alt for state in states for panel in state.panels()]
