@@ -165,6 +165,23 @@ class TestView:
         gc.collect()
         assert held() is None
 
+    def test_slow_work_begins_when_it_is_shown_and_not_if_it_is_closed_before(self, monkeypatch):
+        class Slow(Sums):
+            prepared = 0
+
+            def prepare(self):
+                type(self).prepared += 1
+
+        monkeypatch.setattr(explorer, "SETTLED", 0.05)
+        shown, closed = Explorer(Slow()), Explorer(Slow())
+        assert Slow.prepared == 0
+        for view in (shown, shown, closed):  # shown twice, prepared once
+            view._repr_mimebundle_()
+        closed.close()
+        shown._later.join(5)
+        closed._later.join(5)
+        assert Slow.prepared == 1
+
     def test_running_a_cell_again_closes_what_it_made_before(self, monkeypatch):
         monkeypatch.setattr(explorer, "_made", {})
         run = ["cell", 0]

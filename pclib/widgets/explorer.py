@@ -8,7 +8,7 @@ import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
-from threading import Thread
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from threadpoolctl import ThreadpoolController
 from pclib.widgets.elements import Picture, Slider, Words
 from pclib.widgets.state import Choose, Control, Panel, Several, Slide, State, nearest
 
+SETTLED = 1.0  # seconds after which the page has drawn what it was given
 WRAPPED = {"flex_flow": "row wrap", "align_items": "flex-start"}
 
 
@@ -79,7 +80,8 @@ class Explorer(VBox):
     def __init__(self, state: State) -> None:
         super().__init__()
         self._state = state
-        self._following = self._prepared = False
+        self._following = False
+        self._later: Timer | None = None  # what need not be there at once
         self._words = Words()
         self._controls: dict[str, Widget] = {}
         self._pictures: dict[str, Picture] = {}
@@ -109,6 +111,8 @@ class Explorer(VBox):
         """Let go of the state, and of everything in the page."""
         if self._state is None:
             return
+        if self._later is not None:
+            self._later.cancel()
         self._state.unobserve_all()
         self._state = None
         self._panels, self._shown = {}, {}
@@ -118,9 +122,10 @@ class Explorer(VBox):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         still = self.figure()
-        if not self._prepared:
-            self._prepared = True
-            Thread(target=self.state.prepare, daemon=True).start()
+        if self._later is None:
+            self._later = Timer(SETTLED, self.state.prepare)
+            self._later.daemon = True
+            self._later.start()
         bundle = dict(super()._repr_mimebundle_(**kwargs) or {})
         return bundle | {"text/plain": still.words, "text/html": still._repr_html_()}
 
