@@ -157,6 +157,7 @@ class TestView:
     def test_closing_lets_go_of_everything(self):
         state = Sums()
         view, held = Explorer(state), weakref.ref(state)
+        view._repr_mimebundle_()
         view.close()
         view.close()  # twice does no harm
         with pytest.raises(RuntimeError, match="closed, because its cell ran again"):
@@ -177,9 +178,10 @@ class TestView:
         assert Slow.prepared == 0
         for view in (shown, shown, closed):  # shown twice, prepared once
             view._repr_mimebundle_()
+        later = closed._later
         closed.close()
-        shown._later.join(5)
-        closed._later.join(5)
+        for timer in (later, shown._later):
+            timer.join(5)
         assert Slow.prepared == 1
 
     def test_running_a_cell_again_closes_what_it_made_before(self, monkeypatch):

@@ -113,6 +113,7 @@ class Explorer(VBox):
             return
         if self._later is not None:
             self._later.cancel()
+            self._later = None  # it knows the state
         self._state.unobserve_all()
         self._state = None
         self._panels, self._shown = {}, {}
