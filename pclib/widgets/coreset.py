@@ -170,11 +170,10 @@ class CoresetState(State):
 
     def controls(self) -> list[Control]:
         count = len(self.vectors)
-        names = {f"{i}: {s.defect or 'unknown'}": i for i, s in enumerate(self.material.test.samples)}
         return [
             Choose("strategy", "Strategy", {self._named(name): name for name in STRATEGIES}),
             Slide("size", "Patches kept", self.run(self.strategy).sizes, lambda k: f"{k:,} ({100 * k / count:.2g} %)"),
-            Choose("picture", "Test picture", names),
+            Choose("picture", "Test picture", self.material.listed()),
         ]
 
     def words(self) -> str:

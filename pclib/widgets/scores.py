@@ -132,9 +132,8 @@ class ScoreState(State):
         return float(np.quantile(self.patch_scores(), self.share))
 
     def controls(self) -> list[Control]:
-        names = {f"{i}: {s.defect or 'unknown'}": i for i, s in enumerate(self.material.test.samples)}
         return [
-            Choose("picture", "Test picture", names),
+            Choose("picture", "Test picture", self.material.listed()),
             Slide("k", "Neighbours", range(1, self.most + 1)),
             Switch("squared", "Squared distances"),
             Switch("weighted", "Eq. 7's weight"),
