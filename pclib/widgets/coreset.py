@@ -24,7 +24,7 @@ from pclib.widgets.charts import Chart
 from pclib.widgets.explorer import Explorer
 from pclib.widgets.material import Material
 from pclib.widgets.pixels import Canvas, coloured, mosaic, stamped
-from pclib.widgets.state import Choose, Control, Panel, Slide, State, nearest, short
+from pclib.widgets.state import Choose, Control, Panel, Slide, State, listed, nearest, short
 
 STRATEGIES = ("greedy", "random", "k-means")
 MARKS = {"greedy": (BLUE, "dot"), "random": (ORANGE, "square"), "k-means": (GREEN, "rhombus")}
@@ -173,7 +173,7 @@ class CoresetState(State):
         return [
             Choose("strategy", "Strategy", {self._named(name): name for name in STRATEGIES}),
             Slide("size", "Patches kept", self.run(self.strategy).sizes, lambda k: f"{k:,} ({100 * k / count:.2g} %)"),
-            Choose("picture", "Test picture", self.material.listed()),
+            Choose("picture", "Test picture", listed(self.material.test.samples)),
         ]
 
     def words(self) -> str:

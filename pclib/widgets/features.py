@@ -22,7 +22,7 @@ from pclib.plots import MARK, OUTLINE
 from pclib.samples import Sample
 from pclib.widgets.explorer import Explorer
 from pclib.widgets.pixels import Canvas, coloured, outlined, resized
-from pclib.widgets.state import Choose, Control, Panel, Slide, State, short
+from pclib.widgets.state import Choose, Control, Panel, Slide, State, listed, short
 
 COLOURS = "colours"
 STAGES = tuple(f"blocks.{i}" for i in range(7))  # of an EfficientNet
@@ -238,10 +238,9 @@ class FeatureState(State):
         return (row, column), float(distances[row, column])
 
     def controls(self) -> list[Control]:
-        names = {f"{i}: {_kind(sample)}": i for i, sample in enumerate(self.pictures.samples)}
         layers = {f"{layer}: {r} x {c} places, {n} channels": layer for layer, (n, r, c) in self.shapes.items()}
         return [
-            Choose("picture", "Picture", names),
+            Choose("picture", "Picture", listed(self.pictures.samples)),
             Choose("layer", "Layer", layers),
             Slide("view", "Its map shows", [COLOURS, *range(self.shapes[self.layer][0])], _view),
         ]

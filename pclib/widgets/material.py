@@ -42,10 +42,6 @@ class Material:
         """(n,) of the test pictures: 0 good, 1 defective."""
         return np.array([sample.label for sample in self.test.samples])
 
-    def listed(self) -> dict[str, int]:
-        """The test pictures, by number and kind, for a list to choose one from."""
-        return {f"{i}: {sample.defect or 'unknown'}": i for i, sample in enumerate(self.test.samples)}
-
     @cached_property
     def outlined(self) -> list[np.ndarray]:
         """The test pictures (crop, crop, 3) uint8, defects outlined where a mask is known."""

@@ -22,7 +22,7 @@ from pclib.plots import BLUE, GREY, MARK, OUTLINE, SETS, map_range, number
 from pclib.widgets.charts import Chart
 from pclib.widgets.explorer import Explorer
 from pclib.widgets.pixels import WHITE, Canvas, coloured, outlined, resized, rgb
-from pclib.widgets.state import Choose, Control, Panel, Slide, State, Switch, nearest, short
+from pclib.widgets.state import Choose, Control, Panel, Slide, State, Switch, listed, nearest, short
 
 SIDE = 300  # pixels of the page that a picture takes
 WIDE = 400  # and the histogram
@@ -182,14 +182,13 @@ class MetricState(State):
         return np.bincount(regions.of_pixel, weights=detected, minlength=len(regions)) / regions.size
 
     def controls(self) -> list[Control]:
-        names = {f"{i}: {s.defect or 'unknown'}": i for i, s in enumerate(self.scores.samples)}
         pixels: list[Control] = []
         if self.pixel_thresholds:
             pixels.append(Slide("pixel_threshold", "Pixel threshold", self.pixel_thresholds, self._rate_in_words))
         return [
             Slide("threshold", "Picture threshold", self.thresholds, number),
             *pixels,
-            Choose("picture", "Test picture", names),
+            Choose("picture", "Test picture", listed(self.scores.samples)),
             Switch("interval", "95 % intervals"),
         ]
 

@@ -19,7 +19,7 @@ from pclib.widgets.charts import Chart
 from pclib.widgets.explorer import Explorer
 from pclib.widgets.material import Material
 from pclib.widgets.pixels import WHITE, Canvas, coloured, outlined, resized
-from pclib.widgets.state import Choose, Control, Panel, Slide, State, Switch, short
+from pclib.widgets.state import Choose, Control, Panel, Slide, State, Switch, listed, short
 
 MOST_NEIGHBORS = 9
 SIGMAS = [0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0]
@@ -133,7 +133,7 @@ class ScoreState(State):
 
     def controls(self) -> list[Control]:
         return [
-            Choose("picture", "Test picture", self.material.listed()),
+            Choose("picture", "Test picture", listed(self.material.test.samples)),
             Slide("k", "Neighbours", range(1, self.most + 1)),
             Switch("squared", "Squared distances"),
             Switch("weighted", "Eq. 7's weight"),

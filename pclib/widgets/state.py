@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import traitlets
 
+from pclib.samples import Sample
+
 
 @dataclass(frozen=True)
 class Slide:
@@ -85,6 +87,11 @@ class State(traitlets.HasTraits):
 
     def prepare(self) -> None:
         """Do now what would otherwise be done when it is first asked for. Called once, in a thread of its own."""
+
+
+def listed(samples: Sequence[Sample]) -> dict[str, int]:
+    """Pictures by number and kind, for a list to choose one from."""
+    return {f"{i}: {sample.defect or 'unknown'}": i for i, sample in enumerate(samples)}
 
 
 def nearest(stops: Sequence[Any], value: Any) -> int:
