@@ -26,7 +26,7 @@ import numpy as np
 from dataclasses import replace
 from pclib.datasets import open_category
 from pclib.framing import Pictures
-from pclib.patchcore import silent
+from pclib.extraction import silent
 from pclib.widgets import *
 
 material = gather(progress=silent)

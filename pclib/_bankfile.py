@@ -13,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from pclib._files import replacing, sha256_arrays
+from pclib.backbones import Backbone, load_backbone
+from pclib.framing import Framing
 
 FORMAT = 1
 KEY = "pclib"
@@ -56,6 +58,38 @@ def read(path: str | Path, method: str) -> tuple[dict[str, np.ndarray], dict[str
     if manifest["method"] != method:
         raise ValueError(f"{path}: a bank of {manifest['method']}, not of {method}")
     return tensors, manifest
+
+
+def seen_through(backbone: Backbone, framing: Framing, trained_on: dict[str, str]) -> dict[str, Any]:
+    """What every manifest says: how pictures are framed, which network looks at them, and which were learned from."""
+    return {
+        "framing": {"resize": framing.resize, "crop": framing.crop},
+        "backbone": {
+            "name": backbone.name,
+            "layers": backbone.layers,
+            "sha256": backbone.digest,
+            "precision": backbone.precision,
+        },
+        "train": trained_on,
+    }
+
+
+def same_backbone(path: str | Path, manifest: dict[str, Any], backbone: Backbone | None, device: str) -> Backbone:
+    """The backbone that the manifest names, or the one given; raises ValueError unless its weights are the same."""
+    made_with = manifest["backbone"]
+    if backbone is None:
+        name, layers, precision = made_with["name"], made_with["layers"], made_with["precision"]
+        try:
+            backbone = load_backbone(name, layers, device=device, precision=precision)
+        except (ValueError, FileNotFoundError) as error:
+            raise type(error)(f"{path}: {error}. If it was a network of your own, give it: backbone=") from error
+    if backbone.digest != made_with["sha256"]:
+        raise ValueError(
+            f"{path}: made with {made_with['name']}, layers {made_with['layers']}, weights "
+            f"{made_with['sha256'][:8]}, but the backbone at hand is {backbone.name}, layers "
+            f"{list(backbone.layers)}, weights {backbone.digest[:8]}; distances between the two mean nothing"
+        )
+    return backbone
 
 
 def versions() -> dict[str, str]:

@@ -30,7 +30,7 @@ import os
 
 os.chdir({folder!r})
 from pclib.datasets import open_category
-from pclib.patchcore import silent
+from pclib.extraction import silent
 from pclib.widgets import *
 
 {explorer}

@@ -24,11 +24,12 @@ from pclib._watch import Watch
 from pclib.cells import PICTURES, TOYBOX, Cell
 from pclib.configurations import digest
 from pclib.coreset import greedy
+from pclib.extraction import silent
 from pclib.framing import Framing, read
 from pclib.measuring import code_version, host, open_detector, with_masks
 from pclib.metrics import evaluate
 from pclib.neighbors import LARGE
-from pclib.patchcore import DIM, PatchCore, silent
+from pclib.patchcore import DIM, PatchCore
 from pclib.samples import Sample
 from pclib.store import Store
 from pclib.toybox import Toybox

@@ -28,9 +28,10 @@ from pclib.cells import METRICS, Cell, Measured
 from pclib.coreset import Selection, greedy
 from pclib.datasets import check_masks
 from pclib.detector import Scores
+from pclib.extraction import silent
 from pclib.framing import Pictures, read
 from pclib.metrics import Evaluation, evaluate
-from pclib.patchcore import DIM, PATCHSIZE, SIGMA, PatchCore, silent
+from pclib.patchcore import DIM, PATCHSIZE, SIGMA, PatchCore
 from pclib.samples import Sample
 
 ROOM = 0.7  # of the available memory, which features may take before they go to a file

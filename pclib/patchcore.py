@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Real
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -16,21 +16,31 @@ from tqdm.auto import tqdm
 
 from pclib import _bankfile
 from pclib._checks import at_least, one_of, some
-from pclib._device import available_memory, batch_size, gibibytes
-from pclib.backbones import Backbone, load_backbone
+from pclib._device import available_memory, gibibytes
+from pclib.backbones import Backbone
 from pclib.coreset import Selection, greedy
 from pclib.detector import Explanation, Neighbor, Scores
+from pclib.extraction import (
+    Progress,
+    batches,
+    check_good,
+    checked,
+    chosen_backbone,
+    digests,
+    feature_maps,
+    read_good,
+    silent,
+)
 from pclib.framing import Box, Framing, Pictures, read
 from pclib.neighbors import MemoryBank
 from pclib.patches import embed
-from pclib.samples import GOOD, Category, Sample
+from pclib.samples import Sample
 from pclib.scoring import AnomalyMaps, anomaly_map, eq7_factor, image_scores, nearest, threshold
 
 PROTOCOLS = ("official", "paper")
 PATCHSIZE, DIM, SIGMA = 3, 1024, 4.0
 
 Coreset = float | Callable[[np.ndarray], Selection]
-Progress = Callable[..., Iterable]
 
 
 class PatchCore:
@@ -71,11 +81,7 @@ class PatchCore:
         self.neighbors, self.seed = at_least("neighbors", neighbors, 1), at_least("seed", seed, 0)
         self.coreset = coreset if callable(coreset) else _checked_share(coreset)
         self.framing = Framing(resize, crop)
-        if isinstance(backbone, str):
-            backbone = load_backbone(backbone, layers, device=device, precision=precision)
-        elif (layers is not None and tuple(layers) != backbone.layers) or device != "auto" or precision != "float32":
-            raise ValueError(f"layers, device and precision were chosen when the backbone was made: {backbone}")
-        self.backbone = backbone
+        self.backbone = backbone = chosen_backbone(backbone, layers, device, precision)
         self.grid = backbone.shapes(self.framing.crop)[backbone.layers[0]][1:]
         self.bank: MemoryBank | None = None
         self.trained_on: dict[str, str] = {}  # names of the training pictures, with their SHA-256
@@ -93,10 +99,8 @@ class PatchCore:
         pictures that cannot be read (`skip_bad` goes on without them), and a coreset smaller than `neighbors`;
         MemoryError for more pictures than memory holds features of.
         """
-        samples = _checked_samples(samples)
-        self._check_training(samples)
-        pictures = read(samples, self.framing, skip_bad=skip_bad, progress=progress)
-        self._check_training(pictures.samples)
+        enough = self._check_coreset
+        pictures = read_good(samples, self.framing, enough=enough, skip_bad=skip_bad, progress=progress)
         _check_memory(len(pictures.samples), self.grid[0] * self.grid[1])
         features = self.embed(pictures, "features", progress)
         return self.remember(pictures, features, self.select(features, progress))
@@ -119,8 +123,7 @@ class PatchCore:
         image, cell = np.divmod(np.arange(len(vectors)) if kept is None else kept, rows * columns)
         place = np.stack(np.divmod(cell, columns), 1).astype(np.int32)
         self.bank = MemoryBank(vectors if kept is None else vectors[kept], image.astype(np.int32), place)
-        names = [sample.name for sample in pictures.samples]
-        self.trained_on = dict(zip(names, pictures.digests, strict=True))
+        self.trained_on = digests(pictures)
         self._train_samples = pictures.samples
         self.threshold = None
         return self
@@ -132,8 +135,8 @@ class PatchCore:
 
         Raises ValueError for too few of them, samples known to be defective, and pictures that are in the memory.
         """
-        _check_good(good, "calibrate")
-        pictures = read(_checked_samples(good), self.framing, skip_bad=skip_bad, progress=progress)
+        check_good(good, "calibrate")
+        pictures = read(checked(good), self.framing, skip_bad=skip_bad, progress=progress)
         known = set(self.trained_on.values())
         if seen := [s.name for s, d in zip(pictures.samples, pictures.digests, strict=True) if d in known]:
             raise ValueError(f"calibrate takes pictures held out of fit, but {some(seen)} are in the memory")
@@ -147,7 +150,7 @@ class PatchCore:
         Raises RuntimeError before `fit`, ValueError for pictures that cannot be read (`skip_bad` leaves them out).
         """
         self._fitted_bank()
-        pictures = read(_checked_samples(samples), self.framing, skip_bad=skip_bad, progress=progress)
+        pictures = read(checked(samples), self.framing, skip_bad=skip_bad, progress=progress)
         return self._score_pictures(pictures, progress)
 
     def score_features(self, pictures: Pictures, features: np.ndarray) -> Scores:
@@ -204,15 +207,8 @@ class PatchCore:
             "neighbors": self.neighbors,
             "seed": self.seed,
             "coreset": "a function" if callable(self.coreset) else self.coreset,
-            "framing": {"resize": self.framing.resize, "crop": self.framing.crop},
-            "backbone": {
-                "name": self.backbone.name,
-                "layers": self.backbone.layers,
-                "sha256": self.backbone.digest,
-                "precision": self.backbone.precision,
-            },
             "threshold": self.threshold,
-            "train": self.trained_on,
+            **_bankfile.seen_through(self.backbone, self.framing, self.trained_on),
         }
         tensors = {"vectors": bank.vectors, "image": bank.image, "place": bank.place}
         _bankfile.write(path, "patchcore", tensors, manifest)
@@ -233,19 +229,7 @@ class PatchCore:
         weights, and for training samples that differ from those it was fitted on.
         """
         tensors, manifest = _bankfile.read(path, "patchcore")
-        made_with = manifest["backbone"]
-        if backbone is None:
-            name, layers, precision = made_with["name"], made_with["layers"], made_with["precision"]
-            try:
-                backbone = load_backbone(name, layers, device=device, precision=precision)
-            except (ValueError, FileNotFoundError) as error:
-                raise type(error)(f"{path}: {error}. If it was a network of your own, give it: backbone=") from error
-        if backbone.digest != made_with["sha256"]:
-            raise ValueError(
-                f"{path}: made with {made_with['name']}, layers {made_with['layers']}, weights "
-                f"{made_with['sha256'][:8]}, but the backbone at hand is {backbone.name}, layers "
-                f"{list(backbone.layers)}, weights {backbone.digest[:8]}; distances between the two mean nothing"
-            )
+        backbone = _bankfile.same_backbone(path, manifest, backbone, device)
         share = manifest["coreset"] if isinstance(manifest["coreset"], float | int) else _cannot_refit
         detector = cls(
             backbone,
@@ -261,23 +245,13 @@ class PatchCore:
 
     def _embeddings(self, pictures: Pictures, what: str, progress: Progress) -> Iterator[tuple[slice, np.ndarray]]:
         """Locally aware patch features (b, h, w, DIM), batch after batch."""
-        for batch in progress(self._slices(len(pictures.samples)), desc=what, unit="batch"):
+        for batch, maps in feature_maps(self.backbone, pictures, what, progress):
             with torch.inference_mode():
-                maps = self.backbone(self.backbone.normalised(pictures.pixels[batch]))
-                features = embed(maps, PATCHSIZE, DIM, DIM)
-                finite = bool(features.sum().isfinite())  # a look at each value takes as long as making them
-                embedding = features.cpu().numpy()
-            if not finite and not np.isfinite(embedding).all():
-                bad = pictures.samples[batch.start + int(np.argwhere(~np.isfinite(embedding))[0][0])]
-                raise ValueError(f"{bad.name}: its features hold NaN or infinity; check the backbone's weights")
+                embedding = embed(maps, PATCHSIZE, DIM, DIM).cpu().numpy()
             yield batch, embedding
 
-    def _slices(self, count: int) -> list[slice]:
-        size = batch_size(self.backbone.device, self.backbone.precision)
-        return [slice(start, min(start + size, count)) for start in range(0, count, size)]
-
     def _batches(self, count: int, features: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        return ((batch, features[batch]) for batch in self._slices(count))
+        return ((batch, features[batch]) for batch in batches(self.backbone, count))
 
     def select(self, features: np.ndarray, progress: Progress = tqdm) -> np.ndarray | None:
         """Which of all patches to keep, as rows of features (n, rows, columns, DIM) taken together; None for all."""
@@ -345,12 +319,9 @@ class PatchCore:
             raise ValueError(f"train differs from what the bank was made from: {some(changed)}")
         self._train_samples = samples
 
-    def _check_training(self, samples: Sequence[Sample]) -> None:
-        if len(samples) < 2:
-            raise ValueError(f"{len(samples)} good picture to learn from cannot show how good ones vary; give more")
-        _check_good(samples, "fit")
+    def _check_coreset(self, pictures: int) -> None:
         if not callable(self.coreset):
-            patches = len(samples) * self.grid[0] * self.grid[1]
+            patches = pictures * self.grid[0] * self.grid[1]
             if (size := int(patches * self.coreset)) < self.neighbors:
                 raise ValueError(
                     f"coreset share {self.coreset} of {patches} patches keeps {size}, fewer than neighbors="
@@ -376,29 +347,6 @@ def _checked_share(share: float) -> float:
     if not isinstance(share, Real) or not 0 < share <= 1:
         raise ValueError(f"coreset share must lie in (0, 1], got {share!r}; for 10 % write 0.1")
     return float(share)
-
-
-def _check_good(samples: Sequence[Sample], what: str) -> None:
-    if bad := [sample.name for sample in samples if sample.defect not in (GOOD, None)]:
-        raise ValueError(f"{what} learns from good samples only, but {some(bad)} are not; give category.train")
-
-
-def _checked_samples(samples: Sequence[Sample]) -> list[Sample]:
-    if isinstance(samples, Category):
-        raise TypeError("give samples, not the category: fit(category.train), score(category.test)")
-    samples = list(samples)
-    if not samples:
-        raise ValueError("no samples given")
-    names = [sample.name for sample in samples]
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(f"samples must have different names, but more than one is called {some(twice)}")
-    return samples
-
-
-def silent(items: Iterable, **_: Any) -> Iterable:
-    """Instead of a progress bar."""
-    return items
 
 
 def _cannot_refit(features: np.ndarray) -> Selection:

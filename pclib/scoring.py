@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -58,17 +58,21 @@ class AnomalyMaps:
     """Anomaly maps (n, height, width) float32 that are kept as patch scores and computed when they are looked at.
 
     Indexed, iterated and converted like the array that `anomaly_map` gives of the same arguments, whose values they
-    have, in 1/64 of its memory at stride 8. A mask of pixels (n, height, width) bool selects from it too.
+    have, in 1/64 of its memory at stride 8. A mask of pixels (n, height, width) bool selects from it too. Of several
+    grids of patch scores, given as a list, each is enlarged by itself, and the maps are the mean.
     """
 
     dtype, ndim = np.dtype(np.float32), 3
 
-    def __init__(self, patch_scores: np.ndarray, size: int | tuple[int, int], sigma: float = 4.0) -> None:
-        self.patch_scores, self.sigma = patch_scores, sigma
-        self.shape = (len(patch_scores), *anomaly_map(patch_scores[:0], size, sigma).shape[1:])
+    def __init__(
+        self, patch_scores: np.ndarray | Sequence[np.ndarray], size: int | tuple[int, int], sigma: float = 4.0
+    ) -> None:
+        self.grids = [patch_scores] if isinstance(patch_scores, np.ndarray) else list(patch_scores)
+        self.sigma = sigma
+        self.shape = (len(self.grids[0]), *anomaly_map(self.grids[0][:0], size, sigma).shape[1:])
 
     def __len__(self) -> int:
-        return len(self.patch_scores)
+        return self.shape[0]
 
     def __repr__(self) -> str:
         return f"AnomalyMaps{self.shape}"
@@ -87,8 +91,14 @@ class AnomalyMaps:
             found = [self[i][mask] for i, mask in enumerate(key) if mask.any()]
             return np.concatenate([np.empty(0, self.dtype), *found])
         if isinstance(key, int | np.integer):
-            return anomaly_map(self.patch_scores[key][None], self.shape[1:], self.sigma)[0]
-        return anomaly_map(self.patch_scores[key], self.shape[1:], self.sigma)
+            return self._enlarged([grid[key][None] for grid in self.grids])[0]
+        return self._enlarged([grid[key] for grid in self.grids])
+
+    def _enlarged(self, grids: list[np.ndarray]) -> np.ndarray:
+        first, *others = (anomaly_map(grid, self.shape[1:], self.sigma) for grid in grids)
+        for other in others:
+            first += other
+        return first / np.float32(len(grids)) if others else first
 
 
 def _array(values: np.ndarray | torch.Tensor) -> np.ndarray:

@@ -17,7 +17,8 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import roc_auc_score
 
 from pclib.datasets import open_category
-from pclib.patchcore import PatchCore, silent
+from pclib.extraction import silent
+from pclib.patchcore import PatchCore
 from pclib.samples import Category
 from pclib.scoring import anomaly_map
 from pclib.toybox import Toybox

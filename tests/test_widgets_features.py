@@ -12,8 +12,8 @@ from PIL import Image
 from torch import nn
 
 from pclib.backbones import Backbone, load_backbone
+from pclib.extraction import silent
 from pclib.framing import Framing, read
-from pclib.patchcore import silent
 from pclib.widgets import FeatureExplorer, FeatureState
 from pclib.widgets.features import EVERYTHING, SIDE, STAGES, pca_colours, receptive_fields
 

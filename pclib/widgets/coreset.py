@@ -16,8 +16,9 @@ from scipy.sparse.linalg import eigsh
 
 from pclib._checks import Undefined, one_of
 from pclib.coreset import at_random, by_kmeans, greedy, random_projection
+from pclib.extraction import silent
 from pclib.metrics import auroc
-from pclib.patchcore import DIM, SIGMA, silent
+from pclib.patchcore import DIM, SIGMA
 from pclib.plots import BLUE, GREEN, MARK, ORANGE
 from pclib.scoring import anomaly_map, image_scores
 from pclib.widgets.charts import Chart

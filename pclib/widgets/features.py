@@ -16,8 +16,8 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from pclib._checks import one_of
 from pclib.backbones import LITE, Backbone, load_backbone
+from pclib.extraction import silent
 from pclib.framing import Box, Framing, read
-from pclib.patchcore import silent
 from pclib.plots import MARK, OUTLINE
 from pclib.samples import Sample
 from pclib.widgets.explorer import Explorer

@@ -9,7 +9,8 @@ from typing import NoReturn
 import pytest
 from in_browser import Lab, browsing, lacking
 
-from pclib.patchcore import PatchCore, silent
+from pclib.extraction import silent
+from pclib.patchcore import PatchCore
 from pclib.samples import Category
 from pclib.widgets import Material, gather
 

@@ -27,7 +27,7 @@ __all__ = ["EXPLORERS", "MATERIAL", "Seen", "eventually", "expect", "neighbour",
 MATERIAL = f"""
 from pclib import PatchCore, Toybox
 from pclib.framing import Framing
-from pclib.patchcore import silent
+from pclib.extraction import silent
 from pclib.widgets import *
 
 washers = Toybox("washer", train=16, good=6, defective=8, size=128)

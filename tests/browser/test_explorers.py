@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import roc_auc_score
 
 from pclib.coreset import greedy
-from pclib.patchcore import silent
+from pclib.extraction import silent
 from pclib.widgets import CoresetState
 from pclib.widgets.state import Choose, Slide
 
