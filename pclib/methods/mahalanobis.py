@@ -105,7 +105,7 @@ def pooled(backbone: Backbone, pictures: Pictures, what: str, progress: Progress
 
 
 def gaussian(vectors: np.ndarray, level: str, npca: float | None = None) -> Learned:
-    """Mean and lower factor of the shrunk covariance of vectors (n, d); with npca, along the directions that vary least.
+    """Mean and lower factor of the shrunk covariance of vectors (n, d); with npca, along the least varying directions.
 
     Raises ValueError, naming the level, if all vectors are equal.
     """

@@ -1,7 +1,7 @@
 """OCSVM: a boundary around good pictures as wholes, drawn in a kernel's space.
 
-Schölkopf et al., "Support Vector Method for Novelty Detection", NIPS 1999; on features of a pretrained network as in Andrews
-et al., "Transfer Representation-Learning for Anomaly Detection", ICML 2016 workshop.
+Schölkopf et al., "Support Vector Method for Novelty Detection", NIPS 1999; on features of a pretrained network as in
+Andrews et al., "Transfer Representation-Learning for Anomaly Detection", ICML 2016 workshop.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class OCSVM(Method):
         vectors = np.hstack(pooled(self.backbone, pictures, "features", progress))
         if (vectors == vectors[0]).all():
             raise ValueError(
-                f"all {len(vectors)} pictures have the same features, and no boundary can be drawn around one point; give "
+                f"all {len(vectors)} pictures have the same features, and there is no boundary around one point; give "
                 "pictures that differ as good ones do"
             )
         gamma = 1 / (vectors.shape[1] * vectors.var())
