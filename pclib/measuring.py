@@ -1,12 +1,13 @@
-"""Cells that share work, measured one after another: pictures read once, features once, one greedy run per seed."""
+"""Cells that share work, measured one after another: what they have in common is done once."""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import platform
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -23,19 +24,26 @@ from pclib._checks import near
 from pclib._device import available_memory, gibibytes
 from pclib._files import sha256
 from pclib._watch import Watch
-from pclib.backbones import load_backbone
+from pclib.backbones import Backbone, load_backbone
 from pclib.cells import METRICS, Cell, Measured
+from pclib.configurations import Configuration
 from pclib.coreset import Selection, greedy
 from pclib.datasets import check_masks
 from pclib.detector import Scores
 from pclib.extraction import silent
-from pclib.framing import Pictures, read
+from pclib.framing import Framing, Pictures, read
+from pclib.methods import OCSVM, SPADE, MahalanobisAD, PaDiM, padim, spade
+from pclib.methods._method import Method
 from pclib.metrics import Evaluation, evaluate
 from pclib.patchcore import DIM, PATCHSIZE, SIGMA, PatchCore
-from pclib.samples import Sample
+from pclib.samples import Category, Sample
 
 ROOM = 0.7  # of the available memory, which features may take before they go to a file
-FIXED = {"patchsize": PATCHSIZE, "dimensions": DIM, "sigma": SIGMA}
+FIXED: dict[str, dict[str, Any]] = {  # parameters that a method does not take, with the value that they have in it
+    "patchcore": {"patchsize": PATCHSIZE, "dimensions": DIM, "sigma": SIGMA},
+    "padim": {"sigma": padim.SIGMA},
+    "spade": {"sigma": spade.SIGMA},
+}
 
 
 class Bench(Protocol):
@@ -77,9 +85,7 @@ class PatchCoreBench:
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         self.parameters = dict(cells[0].configuration.parameters)
-        for name, value in FIXED.items():
-            if self.parameters[name] != value:
-                raise ValueError(f"{name} is {value} in this version of PatchCore, not {self.parameters[name]}")
+        _check_fixed(cells[0].configuration)
         self.picked_for: dict[int, float] = {}  # seed: largest share below 1
         for seed, share in ((c.seed, c.configuration.parameters["coreset"]) for c in cells):
             if share < 1:
@@ -98,27 +104,13 @@ class PatchCoreBench:
                 scores = detector.score_features(shared.test, shared.test_features)
             with watch.stage("metrics"):
                 found = evaluate(scores)
-        return Measured(
-            metrics=metrics_of(found),
-            counts={
-                "n_train": len(shared.train.samples),
-                **{name: getattr(found, name) for name in ("n_good", "n_anomalous", "n_regions")},
-            },
-            scores=scores_of(scores),
-            timing=watch.seconds,
-            memory=watch.most,
-            provenance=provenance([shared.train, shared.test], detector.backbone.digest),
-        )
+        return _measured(found, scores, shared.train, shared.test, detector.backbone, watch)
 
     def _prepare(self, cell: Cell, watch: Watch) -> _Shared:
         with watch.stage("reading"):
-            category = cell.open()
-            if not category.test:
-                raise ValueError(f"{category.name}: has no test pictures to measure on")
+            category = _open(cell)
             detector = open_detector(self.parameters)
-            train = read(category.train, detector.framing, progress=silent)
-            test = with_masks(read(category.test, detector.framing, progress=silent))
-            check_masks(test.samples)
+            train, test = _read(category, detector.framing)
         with watch.stage("features"):
             train_room, test_room = rooms([(len(p.samples), *detector.grid, DIM) for p in (train, test)])
             train_features = detector.embed(train, "train features", silent, train_room)
@@ -150,7 +142,85 @@ def open_detector(p: Mapping[str, Any], weights: str | None = None) -> PatchCore
     return PatchCore(backbone, coreset=1, **kinds)
 
 
-METHODS: dict[str, type[Bench]] = {"patchcore": PatchCoreBench}
+class MethodBench:
+    """Cells of one of `pclib.methods`, on one category: pictures are read once, and each seed is fitted once.
+
+    A method that draws nothing is fitted once for all seeds.
+    """
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        _check_fixed(cells[0].configuration)
+        self.pictures: tuple[Pictures, Pictures] | None = None
+        self.scored: dict[int, tuple[Backbone, Scores]] = {}
+
+    def measure(self, cell: Cell) -> Measured:
+        """Fit, score and evaluate. Raises what opening the category, reading its pictures and the method raise."""
+        p = cell.configuration.parameters
+        with Watch() as watch:
+            with watch.stage("reading"):
+                train, test = self.pictures = self.pictures or _read(_open(cell), Framing(p["resize"], p["crop"]))
+            with watch.stage("fitting"):
+                detector = open_method(cell.configuration, cell.seed)
+            seed = cell.seed if "seed" in detector.parameters else 0
+            if seed not in self.scored:
+                detector.check(len(train.samples))
+                with watch.stage("fitting"):
+                    detector.fit_pictures(train, silent)
+                with watch.stage("scoring"):
+                    self.scored[seed] = detector.backbone, detector.score_pictures(test, silent)
+            backbone, scores = self.scored[seed]
+            with watch.stage("metrics"):
+                found = evaluate(scores)
+        return _measured(found, scores, train, test, backbone, watch)
+
+
+def open_method(configuration: Configuration, seed: int = 0, weights: str | None = None) -> Method:
+    """A method of `pclib.methods` with a configuration's parameters; `weights` in place of the configuration's."""
+    own = {k: v for k, v in configuration.parameters.items() if k not in FIXED.get(configuration.method, {})}
+    network = (own.pop(name) for name in ("backbone", "layers"))
+    backbone = load_backbone(*network, weights=weights or own["weights"], precision=own["precision"])
+    made = CLASSES[configuration.method]
+    seeded = {"seed": seed} if "seed" in inspect.signature(made).parameters else {}
+    return made(backbone, **{k: v for k, v in own.items() if k not in ("weights", "precision")}, **seeded)
+
+
+CLASSES: dict[str, Callable[..., Method]] = {c.kind: c for c in (SPADE, PaDiM, MahalanobisAD, OCSVM)}
+METHODS: dict[str, type[Bench]] = {"patchcore": PatchCoreBench, **dict.fromkeys(CLASSES, MethodBench)}
+
+
+def _check_fixed(configuration: Configuration) -> None:
+    for name, value in FIXED.get(configuration.method, {}).items():
+        if (asked := configuration.parameters[name]) != value:
+            raise ValueError(f"{name} is {value} in this version of {configuration.method}, not {asked}")
+
+
+def _open(cell: Cell) -> Category:
+    category = cell.open()
+    if not category.test:
+        raise ValueError(f"{category.name}: has no test pictures to measure on")
+    return category
+
+
+def _read(category: Category, framing: Framing) -> tuple[Pictures, Pictures]:
+    """The category's train and test pictures, the latter with their masks, all known to be usable."""
+    train = read(category.train, framing, progress=silent)
+    test = with_masks(read(category.test, framing, progress=silent))
+    check_masks(test.samples)
+    return train, test
+
+
+def _measured(
+    found: Evaluation, scores: Scores, train: Pictures, test: Pictures, backbone: Backbone, watch: Watch
+) -> Measured:
+    counts = {name: getattr(found, name) for name in ("n_good", "n_anomalous", "n_regions")}
+    return Measured(
+        metrics=metrics_of(found),
+        counts={"n_train": len(train.samples), **counts},
+        scores=scores_of(scores),
+        timing=watch.seconds,
+        memory=watch.most,
+        provenance=provenance([train, test], backbone.digest),
+    )
 
 
 def rooms(shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ from pclib import inventory
 from pclib._checks import at_least, counted, near, some
 from pclib._workers import here, on_cluster
 from pclib.cells import SHOWN, TOYBOX, Cell, Measured, categories_of, named_data
-from pclib.configurations import EMBEDDED, PAPER, TABLES, Configuration, find
+from pclib.configurations import EMBEDDED, PAPER, TABLES, Configuration, find, rows_of
 from pclib.forecast import Estimate, estimate
 from pclib.store import Store
 
@@ -103,7 +103,7 @@ def plan(
                 f"published ones), name this folder in {about.folder_variable} and use data={name!r}",
                 stacklevel=2,
             )
-    rows = {n: c for n, c in (EMBEDDED if data == TOYBOX else PAPER).items() if set(c.tables) & set(asked)}
+    rows = rows_of(asked, EMBEDDED if data == TOYBOX else PAPER)
     chosen = find(list(rows) if methods is None else methods, rows)
     names = [categories] if isinstance(categories, str) else list(categories or (SHOWN if data == TOYBOX else known))
     for name in names:

@@ -20,7 +20,7 @@ import pandas as pd
 from pclib import inventory
 from pclib._checks import one_of
 from pclib.cells import METRICS, SHOWN, TOYBOX, Cell, categories_of, named_data
-from pclib.configurations import EMBEDDED, PAPER, Configuration, find
+from pclib.configurations import EMBEDDED, PAPER, Configuration, find, rows_of
 from pclib.published import (
     AVERAGE,
     DASH,
@@ -122,7 +122,7 @@ def compare(
     lines = pd.DataFrame(_lines(table, store, name, methods, seeds))
     if name != PUBLISHED_ON:
         return lines
-    chosen = find(list(PAPER) if methods is None else methods, PAPER)
+    chosen = find(list(rows_of(table, PAPER)) if methods is None else methods, PAPER)
     as_published = {row.name for row in chosen if row.name in PAPER and PAPER[row.name].digest == row.digest}
     text, beside = printed(table), []
     for line in lines.itertuples():
@@ -263,8 +263,8 @@ def _lines(
     """One line for each row, metric and category, the average first."""
     one_of("table", table, TABLES)
     store, name = _opened(store), named_data(data)
-    among = {n: c for n, c in (EMBEDDED if name == TOYBOX else PAPER).items() if table in c.tables}
-    chosen = find(list(among) if methods is None else methods, among)
+    rows = rows_of(table, EMBEDDED if name == TOYBOX else PAPER)
+    chosen = find(list(rows) if methods is None else methods, rows)
     known = categories_of(name)
     newest = {row["cell"]: row for row in store.rows()}
     seeds = sorted({row["seed"] for row in newest.values() if most is None or row["seed"] < most})
@@ -354,13 +354,10 @@ class Reasons:
 
 
 def _find_weights(name: str | None) -> None:
-    from pclib.backbones import find_weights, published_weights
+    from pclib.backbones import weights_file
 
-    if name is None:
-        return
-    address = published_weights(name)
-    if address is not None and find_weights(address.rsplit("/", 1)[1]) is None:
-        raise FileNotFoundError(name)
+    if name is not None:
+        weights_file(name)
 
 
 def _verdict(known: float, reach: float, value: float, low: float, high: float) -> str:

@@ -22,7 +22,7 @@ def network() -> torch.nn.Module:
 
 
 def test_the_lite_weights_are_renamed_to_just_the_networks_names_and_shapes(network):
-    weights = backbones._lite_weights("tf_efficientnet_lite0", network)
+    weights = backbones._lite_weights(backbones.weights_file("tf_efficientnet_lite0"), network)
     own = network.state_dict()
     assert list(weights) == list(own) and len(own) == 296
     assert all(weights[name].shape == own[name].shape for name in own)
@@ -30,7 +30,7 @@ def test_the_lite_weights_are_renamed_to_just_the_networks_names_and_shapes(netw
 
 def test_the_embedded_network_knows_a_cat(network):
     data = pytest.importorskip("skimage.data", reason="the cat comes with scikit-image")
-    network.load_state_dict(backbones._lite_weights("tf_efficientnet_lite0", network))
+    network.load_state_dict(backbones._lite_weights(backbones.weights_file("tf_efficientnet_lite0"), network))
     cat = np.asarray(Framing().image(Image.fromarray(data.chelsea())))[None]
     images = load_backbone("tf_efficientnet_lite0").normalised(cat).cpu()
     with torch.inference_mode():
@@ -44,7 +44,7 @@ def test_maps_have_the_strides_and_widths_of_their_layers(lite):
 
 
 def test_the_cut_network_gives_what_the_whole_network_gives_there(lite, network):
-    network.load_state_dict(backbones._lite_weights("tf_efficientnet_lite0", network))
+    network.load_state_dict(backbones._lite_weights(backbones.weights_file("tf_efficientnet_lite0"), network))
     seen = {}
     handles = [
         network.eval()
