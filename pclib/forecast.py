@@ -3,7 +3,7 @@
 Each kind of stage is measured once on a few embedded pictures, through the code that will run, and kept in the store
 for this kind of machine. What is not measured is scaled: features and reading with the number of pictures, metrics with
 it and with the area of defects, the greedy selection as it grew between two sizes, the search with queries and with the
-size of the bank.
+size of the bank; what another method's fit takes, with pictures and their altered copies.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ from pclib._checks import counted
 from pclib._device import gibibytes
 from pclib._watch import Watch
 from pclib.cells import PICTURES, TOYBOX, Cell
-from pclib.configurations import digest
+from pclib.configurations import Configuration, digest
 from pclib.coreset import greedy
 from pclib.extraction import silent
 from pclib.framing import Framing, read
-from pclib.measuring import code_version, host, open_detector, with_masks
+from pclib.measuring import CLASSES, code_version, host, open_detector, open_method, with_masks
+from pclib.methods._method import Method
 from pclib.metrics import evaluate
 from pclib.neighbors import LARGE
 from pclib.patchcore import DIM, PatchCore
@@ -36,6 +38,7 @@ from pclib.toybox import Toybox
 
 TRAIN, GOOD, DEFECTIVE = 24, 12, 12  # pictures that stages are measured on
 SHOWN = "weave"  # the embedded category they are of
+FEW = 8  # pictures that a method is fitted on, beside many
 READ = 8  # pictures that reading is measured on
 NUMBER = 4  # defects in a defective one
 TIMED = 20_000  # vectors, at most, that the selection is timed on
@@ -139,24 +142,33 @@ def duration(seconds: float) -> str:
 
 
 def _can(cells: Sequence[Cell]) -> bool:
-    return cells[0].configuration.method == "patchcore"
+    return cells[0].configuration.method in ("patchcore", *CLASSES)
 
 
 def _probes(cells: Sequence[Cell]) -> dict[str, Callable[[], dict[str, float]]]:
     """What must be known of a group, by name, and how to find it out."""
-    parameters = dict(cells[0].configuration.parameters)
-    stages, reading = _keys(cells)
+    row, (stages, reading) = cells[0].configuration, _keys(cells)
+    if row.method in CLASSES:
+        return {stages: lambda: _measure_method(row), reading: lambda: _measure_reading(cells[0])}
     share = _largest(cells)
-    return {stages: lambda: _measure_stages(parameters, share), reading: lambda: _measure_reading(cells[0])}
+    return {stages: lambda: _measure_stages(dict(row.parameters), share), reading: lambda: _measure_reading(cells[0])}
 
 
 def _keys(cells: Sequence[Cell]) -> tuple[str, str]:
     cell, parameters = cells[0], cells[0].configuration.parameters
-    names = ("backbone", "layers", "weights", "precision", "resize", "crop", "neighbors", "protocol", "projection")
-    facts = {"largest": _largest(cells), **{name: parameters[name] for name in names}}
+    if cell.configuration.method in CLASSES:
+        facts: dict[str, Any] = {"method": cell.configuration.method, **_with_copies(cell.configuration, 1).parameters}
+    else:
+        names = ("backbone", "layers", "weights", "precision", "resize", "crop", "neighbors", "protocol", "projection")
+        facts = {"largest": _largest(cells), **{name: parameters[name] for name in names}}
     place = f"{cell.data}/{cell.category}" if cell.data == TOYBOX else cell.data
     framed = f"{parameters['resize']} {parameters['crop']}"
     return f"stages {digest({'code': code_version(), **facts})}", f"reading {place} {framed}"
+
+
+def _with_copies(row: Configuration, copies: int) -> Configuration:
+    """With so many altered copies of each picture, if the method learns from any: what they take is scaled."""
+    return row.changed(row.name, augmentation=copies) if row.parameters.get("augmentation") else row
 
 
 def _largest(cells: Sequence[Cell]) -> float:
@@ -181,6 +193,8 @@ def _group(cells: Sequence[Cell], costs: dict[str, dict[str, float]]) -> tuple[f
     """Seconds and bytes of a group."""
     stages, reading = (costs[key] for key in _keys(cells))
     train, test = _pictures(cells[0])
+    if cells[0].configuration.method in CLASSES:
+        return _method_group(cells, stages, reading)
     vectors, queries = int(train * stages["patches"]), int(test * stages["patches"])
     seconds = stages["start"] + (train + test) * (reading["each"] + stages["embedding"])
     seeds = {c.seed for c in cells if c.configuration.parameters["coreset"] < 1}
@@ -194,10 +208,25 @@ def _group(cells: Sequence[Cell], costs: dict[str, dict[str, float]]) -> tuple[f
     return seconds, int(stages["base"]) + _arrays(cells, int(stages["patches"]))
 
 
+def _method_group(cells: Sequence[Cell], stages: dict[str, float], reading: dict[str, float]) -> tuple[float, int]:
+    """The same of a method of `pclib.methods`."""
+    parameters, (train, test) = cells[0].configuration.parameters, _pictures(cells[0])
+    copies = parameters.get("augmentation") or 1
+    fits = len({c.seed for c in cells}) if stages["seeded"] else 1
+    seconds = stages["start"] + (train + test) * reading["each"]
+    seconds += fits * (stages["fit"] + train * copies * stages["fit_each"] + test * stages["score_each"])
+    area = test * reading["defective"] * parameters["crop"] ** 2
+    seconds += len(cells) * (test * stages["metrics"] + area * stages["intervals"])
+    return seconds, int(stages["base"]) + _arrays(cells)
+
+
 def _arrays(cells: Sequence[Cell], patches: int | None = None) -> int:
-    """Bytes of pictures, features, and the larger of what the selection and what the largest bank takes."""
+    """Bytes of pictures, and what a method says that it takes; of PatchCore features, and the larger of what the
+    selection and what the largest bank takes."""
     parameters = cells[0].configuration.parameters
     crop, (train, test) = parameters["crop"], _pictures(cells[0])
+    if cells[0].configuration.method in CLASSES:
+        return 3 * (train + test) * crop**2 + 2 * test * crop**2 + _unweighted(cells[0].configuration).memory(train)
     patches = patches or (-(-crop // STRIDES.get(parameters["layers"][0], 4))) ** 2
     largest = max(c.configuration.parameters["coreset"] for c in cells)
     pixels = 3 * (train + test) * crop**2 + 2 * test * crop**2
@@ -256,6 +285,62 @@ def _measure_stages(p: dict[str, Any], share: float) -> dict[str, float]:
         "intervals": float(max(0.0, clock.seconds["intervals"] - clock.seconds["metrics"]) / area),
         "base": max(0, clock.most - arrays),
     }
+
+
+def _measure_method(row: Configuration) -> dict[str, float]:
+    """Seconds of a method's stages, and bytes besides the arrays: fitted twice, to tell what grows with pictures."""
+    few = max(FEW, row.parameters.get("neighbors", 0))
+    many, size = few + TRAIN, max(64, row.parameters["resize"] or row.parameters["crop"])
+    pictures = Toybox(SHOWN, train=many, good=GOOD, defective=DEFECTIVE, size=size, number=NUMBER)
+    row = _with_copies(row, 1)
+    with Watch() as clock:
+        _method(row)  # what a process does once
+        with clock.stage("start"):
+            detector, random = _method(row)
+        read_all = [pictures.train[:few], pictures.train, pictures.test]
+        first, train, test = (read(samples, detector.framing, progress=silent) for samples in read_all)
+        test = with_masks(test)
+        detector.fit_pictures(first, silent)  # what a process does once
+        with clock.stage("short"):
+            detector.fit_pictures(first, silent)
+        with clock.stage("long"):
+            detector.fit_pictures(train, silent)
+        with clock.stage("scoring"):
+            scores = detector.score_pictures(test, silent)
+        evaluate(scores)  # what a process does once
+        with clock.stage("metrics"):
+            evaluate(scores, replicates=0)
+        with clock.stage("intervals"):
+            evaluate(scores)
+    each = max(0.0, (clock.seconds["long"] - clock.seconds["short"]) / (many - few))
+    tests = GOOD + DEFECTIVE
+    area = sum(np.sum(detector.framing.mask(s.load_mask())) for s in test.samples)  # type: ignore[arg-type]
+    arrays = train.pixels.nbytes + test.pixels.nbytes + detector.memory(many)
+    return {
+        "random": random,
+        "seeded": "seed" in detector.parameters,
+        "start": clock.seconds["start"],
+        "fit": max(0.0, clock.seconds["short"] - few * each),
+        "fit_each": each,
+        "score_each": clock.seconds["scoring"] / tests,
+        "metrics": clock.seconds["metrics"] / tests,
+        "intervals": float(max(0.0, clock.seconds["intervals"] - clock.seconds["metrics"]) / area),
+        "base": max(0, clock.most - arrays),
+    }
+
+
+def _method(row: Configuration) -> tuple[Method, bool]:
+    """The method, and whether its weights had to be random ones."""
+    try:
+        return open_method(row), False
+    except UNMEASURED:
+        return open_method(row, weights="random"), True
+
+
+@lru_cache
+def _unweighted(row: Configuration) -> Method:
+    """To ask what it takes, which no weights are needed for."""
+    return open_method(row, weights="random")
 
 
 def _measure_reading(cell: Cell) -> dict[str, float]:

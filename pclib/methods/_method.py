@@ -63,6 +63,10 @@ class Method(ABC):
         """The method's own arguments, which a file keeps."""
 
     @abstractmethod
+    def memory(self, pictures: int) -> int:
+        """Bytes that learning from so many pictures takes, beside the pictures."""
+
+    @abstractmethod
     def check(self, pictures: int) -> None:
         """Raise ValueError or MemoryError if so many pictures are too few or too many to learn from."""
 

@@ -21,6 +21,8 @@ from pclib.extraction import Progress, feature_maps
 from pclib.framing import Pictures
 from pclib.methods._method import Learned, Method
 
+FEWEST = 3  # of two vectors, both lie equally far from their mean, and nothing would be shrunk
+
 
 class MahalanobisAD(Method):
     """Scores a picture by the sum, over levels, of its Mahalanobis distances to the good ones. There are no maps.
@@ -63,8 +65,17 @@ class MahalanobisAD(Method):
     def parameters(self) -> dict[str, Any]:
         return {"npca": self.npca, "augmentation": self.augmentation, "seed": self.seed}
 
+    def memory(self, pictures: int) -> int:
+        widths, copies = [shape[0] for shape in self.shapes.values()], max(1, self.augmentation)
+        altered = 3 * pictures * self.framing.crop**2 if self.augmentation else 0
+        return altered + 8 * (pictures * copies * (sum(widths) + 3 * max(widths)) + 3 * max(widths) ** 2)
+
     def check(self, pictures: int) -> None:
-        """Two are enough: shrinkage makes every covariance regular."""
+        if pictures * max(1, self.augmentation) < FEWEST:
+            raise ValueError(
+                f"{pictures} good pictures are too few to estimate how much to shrink their covariance; give {FEWEST}, or "
+                "learn from altered copies (augmentation=)"
+            )
 
     def learn(self, pictures: Pictures, progress: Progress = tqdm) -> Learned:
         rng, levels = np.random.default_rng(self.seed), []

@@ -54,6 +54,9 @@ class OCSVM(Method):
     def parameters(self) -> dict[str, Any]:
         return {"nu": self.nu}
 
+    def memory(self, pictures: int) -> int:
+        return 16 * pictures * sum(shape[0] for shape in self.shapes.values())
+
     def check(self, pictures: int) -> None:
         """Two are enough."""
 

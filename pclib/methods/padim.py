@@ -71,6 +71,10 @@ class PaDiM(Method):
     def parameters(self) -> dict[str, Any]:
         return {"channels": self.channels, "epsilon": self.epsilon, "seed": self.seed}
 
+    def memory(self, pictures: int) -> int:
+        d, places = len(self.kept), self.grid[0] * self.grid[1]
+        return 8 * places * d * (d + 3 * AT_ONCE)
+
     def check(self, pictures: int) -> None:
         d, places = len(self.kept), self.grid[0] * self.grid[1]
         if pictures <= d and self.epsilon == 0:
@@ -78,7 +82,7 @@ class PaDiM(Method):
                 f"{pictures} pictures leave the covariance of {d} channels singular: give more than {d}, keep fewer "
                 "channels, or an epsilon above 0"
             )
-        needed, available = 8 * places * d * (d + 3 * AT_ONCE), available_memory(self.backbone.device)
+        needed, available = self.memory(pictures), available_memory(self.backbone.device)
         if needed > available:
             raise MemoryError(
                 f"covariances of {d} channels at {places} places take {gibibytes(needed)}, and {gibibytes(available)} "

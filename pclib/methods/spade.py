@@ -67,6 +67,9 @@ class SPADE(Method):
     def parameters(self) -> dict[str, Any]:
         return {"neighbors": self.neighbors, "patches": self.patches, "squared": self.squared}
 
+    def memory(self, pictures: int) -> int:
+        return 4 * pictures * sum(channels * rows * columns for channels, rows, columns in self.shapes.values())
+
     def check(self, pictures: int) -> None:
         if pictures < self.neighbors:
             raise ValueError(
@@ -75,10 +78,10 @@ class SPADE(Method):
         fewest = min(rows * columns for _, rows, columns in list(self.shapes.values())[:-1])
         if self.patches > self.neighbors * fewest:
             raise ValueError(f"patches={self.patches}, but {self.neighbors} pictures have {self.neighbors * fewest}")
-        needed, available = 4 * pictures * sum(map(np.prod, self.shapes.values())), available_memory()
+        needed, available = self.memory(pictures), available_memory()
         if needed > available:
             raise MemoryError(
-                f"the features of {pictures} pictures take {gibibytes(int(needed))}, and {gibibytes(available)} are "
+                f"the features of {pictures} pictures take {gibibytes(needed)}, and {gibibytes(available)} are "
                 "available: give fewer pictures, a smaller crop=, or fewer or deeper layers="
             )
 
