@@ -94,7 +94,74 @@ def test_cells_of_one_group_differ_in_share_and_seed_alone():
     assert len({c.group for c in asked}) == 1 and len({c.key for c in asked}) == 6
     assert len({c.group for c in [*asked, *shares(category="gravel")]}) == 2
     paper = [Cell(row, "mvtec", "bottle", 0) for row in PAPER.values()]
-    assert len({c.group for c in paper}) == 3, "one WideResNet50, two hierarchies of WideResNet101"
+    patchcore = {c.group for c in paper if c.configuration.method == "patchcore"}
+    assert len(patchcore) == 3, "one WideResNet50, two hierarchies of WideResNet101"
+    assert len({c.group for c in paper}) == 3 + len(paper) - 5, "any other method shares nothing but with other seeds"
+
+
+NEXT_DOOR = [name for name, row in EMBEDDED.items() if row.method != "patchcore"]
+
+
+@pytest.mark.parametrize("name", NEXT_DOOR)
+def test_a_row_next_door_is_measured_as_its_class_scores(tiny, name):
+    row = EMBEDDED[name].changed(name, resize=64, crop=64, **({"augmentation": 2} if name == "MahalanobisAD" else {}))
+    cell = Cell(row, "toybox", "washer", 1)
+    found, category = open_bench([cell]).measure(cell), cell.open()
+    own = measuring.open_method(row, seed=1).fit(category.train).score(category.test)
+    assert np.array_equal(found.scores["score"], own.image)
+    expected = evaluate(own)
+    assert (found.metrics["image_auroc"], found.metrics["pro"]) == (expected.image_auroc, expected.pro)
+    assert (expected.pro is None) == (row.method in ("mahalanobis", "ocsvm"))
+    assert set(found.timing) == {"reading", "fitting", "scoring", "metrics"} and found.counts["n_train"] == 6
+
+
+@pytest.mark.parametrize(("name", "fits"), [("PaDiM", 2), ("SPADE", 1)])
+def test_a_method_that_draws_nothing_is_fitted_once_for_all_seeds(tiny, monkeypatch, name, fits):
+    row = EMBEDDED[name].changed(name, resize=64, crop=64)
+    cells_of_it = [Cell(row, "toybox", "washer", seed) for seed in (0, 1)]
+    assert cells_of_it[0].group == cells_of_it[1].group
+    bench, fitted, kind = open_bench(cells_of_it), [], measuring.CLASSES[row.method]
+    plain = kind.fit_pictures
+    monkeypatch.setattr(kind, "fit_pictures", lambda self, *a: fitted.append(1) or plain(self, *a))
+    first, second = map(bench.measure, cells_of_it)
+    assert len(fitted) == fits
+    assert np.array_equal(first.scores["score"], second.scores["score"]) == (fits == 1)
+
+
+def test_every_row_says_whose_run_the_published_one_is_and_what_was_inferred():
+    for row in PAPER.values():
+        assert row.published.endswith(".") and set(row.inferred) <= {*row.parameters, "seed"}, row.name
+    assert "best variant" in PAPER["MahalanobisAD"].published and "not known" in PAPER["OCSVM"].published
+    assert {t: len(configurations.rows_of(t, PAPER)) for t in ("S1", "S2", "S3", "S4")} == {
+        **{"S1": 8, "S2": 5, "S3": 5, "S4": 2}
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "widths"),
+    [
+        ("SPADE", [256, 512, 1024, 2048]),
+        ("PaDiM", [256, 512, 1024]),
+        ("PaDiM*", [40, 128, 176]),
+        ("MahalanobisAD", [48, 24, 32, 56, 112, 160, 272, 448, 1792]),
+        ("OCSVM", [2048]),
+        ("PaDiM-R18-Rd100", [64, 128, 256]),
+    ],
+)
+def test_the_papers_rows_are_put_together_from_networks_of_the_right_shape(name, widths):
+    detector = measuring.open_method(PAPER[name], weights="random")
+    assert [shape[0] for shape in detector.shapes.values()] == widths
+    own = {k: v for k, v in PAPER[name].parameters.items() if k in detector.parameters}
+    assert own == {k: v for k, v in detector.parameters.items() if k != "seed"}
+    if name.startswith("PaDiM"):
+        assert detector.grid == (56, 56)
+
+
+def test_a_method_refuses_a_value_that_it_fixes():
+    row = PAPER["PaDiM"].changed("sharp", sigma=1.0)
+    with pytest.raises(ValueError, match=r"sigma is 4\.0 in this version of padim, not 1\.0"):
+        open_bench([Cell(row, "toybox", "washer", 0)])
 
 
 def test_a_measurement_comes_back_as_it_was_kept_and_is_kept_once(tmp_path, measured):

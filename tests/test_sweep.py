@@ -13,7 +13,7 @@ import pytest
 
 from pclib import _workers, cells, forecast, inventory, store, sweep
 from pclib.cells import Cell, Measured
-from pclib.configurations import Configuration
+from pclib.configurations import EMBEDDED, Configuration
 from pclib.store import Store
 
 from .conftest import ROOT
@@ -59,7 +59,7 @@ def kept(folder):
 
 def test_a_plan_has_a_cell_for_each_row_category_and_seed(monkeypatch):
     everything = sweep.plan(data="mvtec", seeds=5)
-    assert (len(everything), len(everything.groups())) == (5 * 15 * 5, 3 * 15)
+    assert (len(everything), len(everything.groups())) == ((5 + 5) * 15 * 5, (3 + 5) * 15)
     assert "75 cells" in sweep.plan("S1", "PatchCore-1", data="mvtec", seeds=5)._repr_html_()
     assert len(sweep.plan("S4")) == 2 * 3, "three embedded categories in the demo profile"
     assert [c.configuration.name for c in sweep.plan("S1", "PatchCore-1", "gravel", seeds=2)] == ["PatchCore-1"] * 2
@@ -163,7 +163,7 @@ def test_killed_at_ten_moments_the_store_ends_as_if_nothing_had_happened(tmp_pat
     script = (
         "from pclib import cells, configurations, sweep; from pclib.store import Store; import sys\n"
         "cells.PICTURES.update(train=6, good=3, defective=4, size=64)\n"
-        "rows = [c for c in configurations.EMBEDDED.values() if 'S1' in c.tables]\n"
+        "rows = [c for n, c in configurations.EMBEDDED.items() if n.startswith('PatchCore')]\n"
         "small = [c.changed(c.name, resize=64, crop=64) for c in rows]\n"
         "plan = sweep.plan('S1', small, ['washer', 'gravel', 'weave', 'board'], seeds=2)\n"
         "assert len(plan) == 24\n"
@@ -321,6 +321,19 @@ def test_an_estimate_is_made_of_stages_measured_once_for_each_kind_of_machine(tm
     assert measured[2:].count("reading") == 2, "what was assumed is not kept"
 
 
+def test_another_methods_estimate_counts_pictures_copies_and_fits(tmp_path, monkeypatch):
+    costs = {"start": 1.0, "fit": 2.0, "fit_each": 0.1, "score_each": 0.2, "metrics": 0.0, "intervals": 0.0}
+    asked = []
+    monkeypatch.setattr(
+        forecast, "_measure_method", lambda row: asked.append(row) or {**costs, "seeded": True, "base": 1e8}
+    )
+    monkeypatch.setattr(forecast, "_measure_reading", lambda *_: {"each": 0.01, "defective": 0.01, "assumed": False})
+    found = sweep.plan("S1", "MahalanobisAD", "washer", seeds=2).estimate(Store(tmp_path))
+    assert found.seconds == pytest.approx([1 + 80 * 0.01 + 2 * (2 + 40 * 10 * 0.1 + 40 * 0.2)])
+    assert (found.cells, found.unknown, len(asked)) == (2, 0, 1)
+    assert found.memory > 1e8 + 8 * 40 * 10 * 2000, "features of all copies, about 2,000 wide"
+
+
 def test_the_memory_of_a_group_follows_from_its_grid():
     plain, shallow = (
         sweep.plan("S4", name, "hazelnut", data="mvtec").groups()[0] for name in ("layers 2, 3", "layers 1, 2, 3")
@@ -344,8 +357,15 @@ def test_durations_are_said_as_people_say_them(seconds, said):
 @pytest.mark.slow
 def test_every_stage_of_a_real_group_is_measured(tmp_path):
     store = Store(tmp_path)
-    found = sweep.plan("S1", categories="washer").estimate(store)
+    found = sweep.plan("S1", [f"PatchCore-{share}" for share in (25, 10, 1)], "washer").estimate(store)
     assert found.on(1) > 0.5 and 2**28 < found.memory < 2**33
     stages = next(cost for what, cost in store.costs(found.host).items() if what.startswith("stages"))
     assert set(stages) == set(COSTS) and stages["patches"] == 14 * 14
     assert all(stages[name] > 0 for name in ("start", "embedding", "greedy", "metrics", "intervals", "base"))
+
+
+@pytest.mark.slow
+def test_every_stage_of_another_method_is_measured():
+    found = {name: forecast._measure_method(EMBEDDED[name]) for name in ("PaDiM", "OCSVM")}
+    assert all(cost["fit_each"] > 0 and cost["score_each"] > 0 and cost["base"] > 2**27 for cost in found.values())
+    assert found["PaDiM"]["seeded"] and not found["OCSVM"]["seeded"]

@@ -73,7 +73,7 @@ class MahalanobisAD(Method):
     def check(self, pictures: int) -> None:
         if pictures * max(1, self.augmentation) < FEWEST:
             raise ValueError(
-                f"{pictures} good pictures are too few to estimate how much to shrink their covariance; give {FEWEST}, or "
+                f"{pictures} good pictures are too few to tell how much to shrink their covariance; give {FEWEST}, or "
                 "learn from altered copies (augmentation=)"
             )
 
