@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
-from pclib.profile import weight_places
-
 
 class Finding(NamedTuple):
     """One line of the report. `needed`: without it not even the demo runs."""
@@ -45,7 +43,7 @@ def _installed(package: str) -> str | None:
 def _libraries() -> Iterator[Finding]:
     for package in (
         *("numpy", "pillow", "safetensors", "tqdm", "torch", "torchvision", "timm", "faiss-cpu", "scipy"),
-        *("matplotlib", "seaborn", "platformdirs"),
+        *("scikit-learn", "matplotlib", "seaborn", "platformdirs"),
     ):
         found = _installed(package)
         yield Finding(package, found is not None, found or f"missing: pip install {package}", needed=True)
@@ -67,7 +65,8 @@ def _libraries() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
-    from pclib.backbones import find_weights, load_backbone, published_weights, torchvision_cache
+    from pclib.backbones import load_backbone, weights_file
+    from pclib.configurations import PAPER
 
     try:
         detail = f"loaded, {load_backbone('tf_efficientnet_lite0').digest[:8]}"
@@ -75,19 +74,19 @@ def _weights() -> Iterator[Finding]:
     except (OSError, ValueError, ImportError) as error:
         yield Finding("embedded backbone", False, str(error), needed=True)
         return
-    for name in ("wide_resnet50_2", "wide_resnet101_2"):
-        file_name = str(published_weights(name)).rsplit("/", 1)[1]
+    rows: dict[str, list[str]] = {}
+    for row in PAPER.values():
+        if row.tables:
+            rows.setdefault(row.parameters["backbone"], []).append(row.name)
+    for name, which in rows.items():
+        model = name.removeprefix("timm/").split(".")[0]
         try:
-            path = find_weights(file_name)
-        except ValueError as error:
-            yield Finding(name, False, str(error))
-            continue
-        places = ", ".join(map(str, weight_places())) or "PCLIB_WEIGHTS (unset)"
-        yield Finding(
-            name,
-            path is not None,
-            str(path or f"for the paper's numbers: put {file_name} into {places} or {torchvision_cache()}"),
-        )
+            yield Finding(model, True, str(weights_file(name)))
+        except FileNotFoundError as error:
+            where = str(error).partition("not found: ")[2].partition(", or use")[0]
+            yield Finding(model, False, f"for the paper's numbers of {', '.join(which)}: {where}")
+        except (OSError, ValueError) as error:
+            yield Finding(model, False, str(error))
 
 
 def _data() -> Finding:
