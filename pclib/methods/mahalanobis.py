@@ -78,18 +78,27 @@ class MahalanobisAD(Method):
             )
 
     def learn(self, pictures: Pictures, progress: Progress = tqdm) -> Learned:
-        rng, levels = np.random.default_rng(self.seed), []
-        for i in range(max(1, self.augmentation)):
-            seen, what = pictures, "features"
-            if self.augmentation:
-                pixels = np.stack([altered(square, rng) for square in pictures.pixels])
-                seen, what = Pictures(pictures.samples, pixels, pictures.digests), f"{what} {i + 1}/{self.augmentation}"
-            levels.append(pooled(self.backbone, seen, what, progress))
+        plain, rng = pooled(self.backbone, pictures, "features", progress), np.random.default_rng(self.seed)
+        passes = [self._altered(pictures, plain, rng, i, progress) for i in range(self.augmentation)] or [plain]
         learned: Learned = {}
-        for i, (layer, *parts) in enumerate(zip(self.backbone.layers, *levels, strict=True)):
+        for i, (layer, *parts) in enumerate(zip(self.backbone.layers, *passes, strict=True)):
             found = gaussian(np.concatenate(parts), layer, self.npca)
             learned |= {f"{name} {i}": values for name, values in found.items()}
         return learned
+
+    def _altered(
+        self, pictures: Pictures, plain: list[np.ndarray], rng: np.random.Generator, i: int, progress: Progress
+    ) -> list[np.ndarray]:
+        """Features as `pooled` gives them, of copies of the pictures. Those that stay as they are have them already."""
+        copies = {j: altered(square, rng) for j, square in enumerate(pictures.pixels)}
+        new = {j: copy for j, copy in copies.items() if not np.array_equal(copy, pictures.pixels[j])}
+        levels = [vectors.copy() for vectors in plain]
+        if new:
+            seen = Pictures([pictures.samples[j] for j in new], np.stack(list(new.values())), [])
+            what = f"altered {i + 1}/{self.augmentation}"
+            for level, vectors in zip(levels, pooled(self.backbone, seen, what, progress), strict=True):
+                level[list(new)] = vectors
+        return levels
 
     def score_pictures(self, pictures: Pictures, progress: Progress = tqdm) -> Scores:
         self.known()

@@ -99,12 +99,13 @@ class SPADE(Method):
 
     def score_pictures(self, pictures: Pictures, progress: Progress = tqdm) -> Scores:
         learned, compared = self.known(), list(self.shapes.values())[:-1]
-        images = torch.from_numpy(learned["image"])
-        galleries = [torch.from_numpy(learned[f"map {i}"]) for i in range(len(compared))]
+        device = self.backbone.device
+        images = torch.from_numpy(learned["image"]).to(device)
+        galleries = [torch.from_numpy(learned[f"map {i}"]).to(device) for i in range(len(compared))]
         found = np.empty(len(pictures.samples), np.float32)
         grids = [np.empty((len(found), *shape[1:]), np.float32) for shape in compared]
         for batch, maps in feature_maps(self.backbone, pictures, "scoring", progress):
-            *levels, image = (values.cpu() for values in described(list(maps.values())))
+            *levels, image = described(list(maps.values()))
             for j, number in enumerate(range(batch.start, batch.stop)):
                 squared, alike = (images - image[j]).square().sum(1).sort(stable=True)
                 found[number] = self._mean(squared[: self.neighbors])
@@ -115,7 +116,7 @@ class SPADE(Method):
 
     def _mean(self, squared: torch.Tensor) -> np.ndarray:
         """Over the last axis, of squared or plain distances."""
-        return (squared if self.squared else squared.sqrt()).mean(-1).numpy()
+        return (squared if self.squared else squared.sqrt()).mean(-1).cpu().numpy()
 
 
 def described(maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -129,8 +130,8 @@ def nearest_squared(queries: torch.Tensor, gallery: torch.Tensor, pictures: Sequ
     gallery (n, places, c). The nearest are found by products, picture by picture, and no copy of the gallery is made;
     their distances are then computed by subtraction, because products lose the digits of small ones.
     """
-    best = torch.full((len(queries), k), -torch.inf)
-    where = torch.zeros((len(queries), k), dtype=torch.long)  # picture and place of each, as one number
+    best = torch.full((len(queries), k), -torch.inf, device=queries.device)
+    where = torch.zeros((len(queries), k), dtype=torch.long, device=queries.device)  # picture and place, as one number
     places = gallery.shape[1]
     for picture in pictures:
         half_norms = gallery[picture].square().sum(1) / 2
