@@ -6,10 +6,15 @@ import re
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from pclib import evaluate, open_category, sweep, tables
 from pclib.backbones import load_backbone
 from pclib.configurations import EMBEDDED
+from pclib.detector import Scores
+from pclib.extraction import silent
+from pclib.framing import Framing, read
+from pclib.measuring import open_method
 from pclib.patchcore import PatchCore
 from pclib.store import Store
 
@@ -66,3 +71,23 @@ def test_a_coreset_scores_within_the_spread_over_seeds(real, reference, category
     for image, pixel in found:
         assert image == pytest.approx(images.mean(), abs=0.005)
         assert pixels.min() - spread <= pixel <= pixels.max() + spread
+
+
+@pytest.fixture(scope="module")
+def bottles(real):
+    """Bottles, framed; and how well they are told apart by the distance to the mean of the good pictures."""
+    category, framing = open_category(real / "bottle"), Framing()
+    train, test = (read(samples, framing, progress=silent) for samples in (category.train, category.test))
+    maps = np.abs(test.pixels - train.pixels.mean(0, dtype="f4")).mean(3)
+    maps = np.stack([gaussian_filter(one, 4) for one in maps])
+    return train, test, evaluate(Scores(maps.max((1, 2)), maps, test.samples, framing), replicates=0)
+
+
+@pytest.mark.parametrize("name", ["SPADE", "PaDiM", "PaDiM*", "MahalanobisAD plain", "OCSVM"])
+def test_the_methods_next_door_find_real_defects_better_than_the_mean_picture_does(bottles, name):
+    train, test, baseline = bottles
+    detector = open_method(EMBEDDED[name].changed(name, resize=256, crop=224)).fit_pictures(train, silent)
+    found = evaluate(detector.score_pictures(test, silent), replicates=0)
+    assert found.image_auroc > 0.95 > 0.9 > baseline.image_auroc
+    if found.pro is not None:
+        assert found.pixel_auroc > 0.95 > 0.9 > baseline.pixel_auroc and found.pro > 0.85 > 0.7 > baseline.pro
