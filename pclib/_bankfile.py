@@ -83,7 +83,7 @@ def same_backbone(path: str | Path, manifest: dict[str, Any], backbone: Backbone
             backbone = load_backbone(name, layers, device=device, precision=precision)
         except (ValueError, FileNotFoundError) as error:
             raise type(error)(f"{path}: {error}. If it was a network of your own, give it: backbone=") from error
-    if backbone.digest != made_with["sha256"]:
+    if backbone.digest != made_with["sha256"] or list(backbone.layers) != made_with["layers"]:
         raise ValueError(
             f"{path}: made with {made_with['name']}, layers {made_with['layers']}, weights "
             f"{made_with['sha256'][:8]}, but the backbone at hand is {backbone.name}, layers "

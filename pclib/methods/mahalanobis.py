@@ -21,6 +21,7 @@ from pclib.extraction import Progress, feature_maps
 from pclib.framing import Pictures
 from pclib.methods._method import Learned, Method
 
+ROUNDING = 1e-9  # of the largest singular value: below that, nothing varies
 FEWEST = 3  # of two vectors, both lie equally far from their mean, and nothing would be shrunk
 
 
@@ -58,8 +59,8 @@ class MahalanobisAD(Method):
         super().__init__(backbone, layers, resize, crop, device, precision)
         if npca is not None and not 0 < npca < 1:
             raise ValueError(f"npca must be a share of variance in (0, 1), or None, got {npca!r}; for 1 % write 0.01")
-        self.npca, self.augmentation = npca, at_least("augmentation", augmentation, 0)
-        self.seed = at_least("seed", seed, 0)
+        self.npca = None if npca is None else float(npca)
+        self.augmentation, self.seed = at_least("augmentation", augmentation, 0), at_least("seed", seed, 0)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -133,11 +134,13 @@ def gaussian(vectors: np.ndarray, level: str, npca: float | None = None) -> Lear
 
     mean = vectors.mean(0)
     learned, centred = {"mean": mean}, vectors - mean
-    if npca is not None:
-        learned["directions"] = least_varying(centred, npca)
-        centred = centred @ learned["directions"].T
-    covariance, _ = ledoit_wolf(centred, assume_centered=True)
     try:
+        if npca is not None:
+            learned["directions"] = least_varying(centred, npca)
+            centred = centred @ learned["directions"].T
+        if not centred.size:
+            raise LinAlgError("nothing varies")
+        covariance, _ = ledoit_wolf(centred, assume_centered=True)
         learned["factor"] = cholesky(covariance, lower=True)
     except LinAlgError as error:
         raise ValueError(
@@ -149,13 +152,18 @@ def gaussian(vectors: np.ndarray, level: str, npca: float | None = None) -> Lear
 
 def least_varying(centred: np.ndarray, share: float) -> np.ndarray:
     """Principal directions (k, d) of centred vectors (n, d), from the one before that which completes 1 - share of
-    the variance on to the last: the authors' code keeps one on each side of the cut. There are min(n, d) in all."""
+    the variance on to the last: the authors' code keeps one on each side of the cut.
+
+    Directions in which nothing varies are none: fewer vectors than channels cannot tell them apart. (Their code keeps
+    one of those, whichever rounding gives.)
+    """
     _, singular, directions = np.linalg.svd(centred, full_matrices=False)
-    total = np.square(singular).sum()
-    if total == 0:
-        return directions[-1:]
-    cut = int((np.cumsum(np.square(singular)) > (1 - share) * total).argmax())
-    return directions[max(0, cut - 1) :]
+    varying = singular > ROUNDING * singular[0]
+    shares = np.cumsum(np.square(singular[varying]))
+    if not len(shares):
+        return directions[:0]
+    cut = int((shares > (1 - share) * shares[-1]).argmax())
+    return directions[varying][max(0, cut - 1) :]
 
 
 def altered(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -58,7 +58,8 @@ class PaDiM(Method):
     ) -> None:
         super().__init__(backbone, layers, resize, crop, device, precision)
         total = sum(shape[0] for shape in self.shapes.values())
-        if channels is not None and at_least("channels", channels, 1) > total:
+        channels = None if channels is None else at_least("channels", channels, 1)
+        if channels is not None and channels > total:
             raise ValueError(f"channels={channels}, but {', '.join(self.backbone.layers)} have {total}: give fewer")
         if not 0 <= epsilon < float("inf"):
             raise ValueError(f"epsilon must be a number of at least 0, got {epsilon!r}")
@@ -143,7 +144,9 @@ def stacked(maps: Mapping[str, torch.Tensor], channels: np.ndarray) -> torch.Ten
     for values in maps.values():
         end = first + values.shape[1]
         own = channels[(channels >= first) & (channels < end)] - first
-        parts.append(F.interpolate(values[:, torch.from_numpy(own).to(values.device)], size=size, mode="nearest"))
+        if len(own):
+            chosen = values[:, torch.from_numpy(own).to(values.device)]
+            parts.append(F.interpolate(chosen, size=size, mode="nearest"))
         first = end
     return torch.cat(parts, 1).flatten(2).mT
 
