@@ -58,7 +58,7 @@ _MODULES = (
         "forecast",
         "sweep",
     ),
-    *("plots", "table_plots", "widgets", "demo"),
+    *("plots", "table_plots", "method_plots", "widgets", "demo"),
 )
 
 __all__ = [
