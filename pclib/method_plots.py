@@ -17,6 +17,7 @@ from pclib.plots import BLUE, GREEN, MAP_COLOURS, ORANGE, map_range, show_image,
 from pclib.samples import Sample
 from pclib.table_plots import MARKERS, SHOWN
 
+FAR = 50  # a ratio that a linear axis does not show
 KINDS = (("good, learned from", BLUE, "o"), ("good, new", GREEN, "s"), ("defective", ORANGE, "^"))
 
 
@@ -216,7 +217,7 @@ def ladder(
 def costs(
     quality: Mapping[str, float], panels: Mapping[str, Mapping[str, float]], ylabel: str = "image AUROC, mean (%)"
 ) -> Figure:
-    """Quality over several costs, a panel for each, on a logarithmic axis where they span more than a factor of ten."""
+    """Quality over several costs, a panel for each, on a logarithmic axis where they lie `FAR` or more apart."""
     with style():
         figure, axes = plt.subplots(
             1, len(panels), figsize=(3.2 * len(panels), 3.4), sharey=True, squeeze=False, layout="constrained"
@@ -224,8 +225,9 @@ def costs(
         for ax, (label, spent) in zip(axes[0], panels.items(), strict=True):
             for (name, value), marker, colour in zip(quality.items(), MARKERS, SHOWN, strict=False):
                 ax.plot(spent[name], value, marker, color=colour, markersize=8, linestyle="none", label=name)
-            if max(spent.values()) > 10 * min(spent.values()):
+            if max(spent.values()) > FAR * min(spent.values()):
                 ax.set_xscale("log")
+                ax.minorticks_off()
             else:
                 ax.set_xlim(0)
             ax.set_xlabel(label)

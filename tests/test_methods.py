@@ -262,7 +262,10 @@ def test_an_interrupted_save_leaves_the_old_file_and_nothing_else(method, tmp_pa
 def test_before_fit_there_is_nothing_to_score_by_or_to_save(method, tmp_path):
     fresh = make(method)
     said = rf"{method.__name__} has learned nothing yet; call fit\(category\.train\) or {method.__name__}\.load\(path\)"
-    for attempt in (lambda: fresh.score(still(2)), lambda: fresh.save(tmp_path / "learned.safetensors")):
+    for attempt in (
+        lambda: fresh.score([broken("not even read")]),
+        lambda: fresh.save(tmp_path / "learned.safetensors"),
+    ):
         with pytest.raises(RuntimeError, match=said):
             attempt()
     assert not list(tmp_path.iterdir()) and fresh.learned is None and fresh.trained_on == {}

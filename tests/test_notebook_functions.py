@@ -541,21 +541,24 @@ def test_outside_of_a_flat_is_what_least_squares_leave(outside_of):
     np.testing.assert_allclose(outside_of(good, good), 0, atol=1e-12)
 
 
-@held("10_embedding_methods", "cut", **GIVEN)
+WIDE = {"washer": pclib.framing.read(TESTED.samples, pclib.framing.Framing(128, 128))}
+
+
+@held("10_embedding_methods", "cut", wide=WIDE)
 def test_cut_moves_the_crop_within_the_margin(cut):
-    still, moved = cut("washer", 0), cut("washer", 5)
+    still, moved = cut("washer", ~LABELS), cut("washer", ~LABELS, 5)
     np.testing.assert_array_equal(still.pixels, TESTED.pixels[~LABELS])
     np.testing.assert_array_equal(moved.pixels[:, :, :-5], still.pixels[:, :, 5:])
     assert [sample.name for sample in moved.samples] == [s.name for s in TESTED.samples if not s.label]
+    assert moved.digests == [d for d, bad in zip(TESTED.digests, LABELS, strict=True) if not bad]
 
 
 @held("10_embedding_methods", "by_both", **GIVEN, padim=SMALL_PADIM)
 def test_by_both_scores_each_set_by_both_methods(by_both):
-    samples = [sample for sample in pclib.Toybox("washer", train=8, good=3, defective=4, size=160).test]
     found = by_both("washer", [TESTED, TESTED])
     bound = PaDiM(resize=128, crop=112).fit_pictures(WASHERS).score_pictures(TESTED)
     layers = SMALL_PADIM.backbone.layers
-    free = pclib.PatchCore(layers=layers, resize=128, crop=112).fit(WASHERS.samples).score(samples)
+    free = pclib.PatchCore(layers=layers, resize=128, crop=112, coreset=0.02).fit(WASHERS.samples).score(TESTED.samples)
     for method, expected in (("PaDiM", bound.image), ("PatchCore", free.image)):
         for image in found[method]:
             np.testing.assert_allclose(image, expected, rtol=1e-5)
