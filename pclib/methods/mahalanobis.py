@@ -154,11 +154,13 @@ def least_varying(centred: np.ndarray, share: float) -> np.ndarray:
     """Principal directions (k, d) of centred vectors (n, d), from the one before that which completes 1 - share of
     the variance on to the last: the authors' code keeps one on each side of the cut.
 
-    Directions in which nothing varies are none: fewer vectors than channels cannot tell them apart. (Their code keeps
-    one of those, whichever rounding gives.)
+    Of fewer vectors than channels, directions in which nothing varies are left out: they cannot be told apart. (Their
+    code keeps some of those, whichever rounding gives.)
     """
     _, singular, directions = np.linalg.svd(centred, full_matrices=False)
     varying = singular > ROUNDING * singular[0]
+    if len(centred) >= centred.shape[1] and varying.any():
+        varying[:] = True  # all directions are there, those in which nothing varies too
     shares = np.cumsum(np.square(singular[varying]))
     if not len(shares):
         return directions[:0]
