@@ -389,7 +389,7 @@ def test_one_kind_of_defect_is_judged_against_the_good_pictures_alone(against_go
 
 @held("09_table_s4", "grid")
 def test_the_grid_has_as_many_rows_as_the_networks_first_map(grid):
-    for row in EMBEDDED.values():
+    for row in (row for row in EMBEDDED.values() if row.method == "patchcore"):
         p = row.parameters
         _, rows, columns = load_backbone(p["backbone"], p["layers"]).shapes(p["crop"])[p["layers"][0]]
         assert rows == columns == (grid(row, stride=4) if "blocks.1" in p["layers"] else grid(row))
