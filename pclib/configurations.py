@@ -131,7 +131,10 @@ _FRAMED = {**_SEEN, "resize": 256, "crop": 224}
 _SMALL = {**_SEEN, "backbone": "tf_efficientnet_lite0", "resize": 128, "crop": 112}
 _V1 = "torchvision's first ImageNet weights (V1): those that there were"
 _BILINEAR = "the pictures bilinearly, as for PatchCore; the paper resizes by a bicubic filter"
+_AUTOAUGMENT = "AutoAugment's, which the PyTorch port of that time came with"
+_TEN_DRAWS = "the paper averages over ten draws of the channels; this is one"
 _LEVELS = ["bn1", *(f"blocks.{i}" for i in range(7)), "bn2"]  # all ends of stages of an EfficientNet, and its head
+_B4 = {**_SEEN, "backbone": "timm/tf_efficientnet_b4.aa_in1k", "layers": _LEVELS, "resize": 380, "crop": 380}
 _NEXT_DOOR = (
     Configuration(
         "SPADE",
@@ -157,7 +160,7 @@ _NEXT_DOOR = (
             **{**_FRAMED, "backbone": "wide_resnet50_2", "layers": ["layer1", "layer2", "layer3"]},
             **{"channels": 550, "epsilon": 0.01, "sigma": 4.0},
         },
-        {"weights": _V1, "resize": _BILINEAR, "seed": "the paper averages over ten draws of the channels; this is one"},
+        {"weights": _V1, "resize": _BILINEAR, "seed": _TEN_DRAWS},
         "Its own paper's numbers, WideResNet50 with 550 channels. PatchCore's authors, running it themselves, report "
         "95.4, 97.3 and 91.8.",
     ),
@@ -176,7 +179,7 @@ _NEXT_DOOR = (
         {
             "layers": "the paper counts blocks 7, 20 and 26 and calls them levels 2, 4 and 5; from 0 or 1, it does not "
             "say. Taken here: the ends of stages 2, 4 and 5, with 40 + 128 + 176 channels",
-            "weights": "AutoAugment's, which the PyTorch port of that time came with",
+            "weights": _AUTOAUGMENT,
             "crop": "224 from 256, as for its other networks; none is named for this one",
             "channels": "all: names of its other variants say how many are drawn, and this one's does not",
         },
@@ -187,12 +190,9 @@ _NEXT_DOOR = (
         "MahalanobisAD",
         ("S1",),
         "mahalanobis",
+        {**_B4, "npca": 0.01, "augmentation": 100},
         {
-            **{**_SEEN, "backbone": "timm/tf_efficientnet_b4.aa_in1k", "layers": _LEVELS, "resize": 380, "crop": 380},
-            **{"npca": 0.01, "augmentation": 100},
-        },
-        {
-            "weights": "AutoAugment's, which the PyTorch port of that time came with",
+            "weights": _AUTOAUGMENT,
             "augmentation": "the same kinds for every category, drawn by other code; the authors' code leaves some out "
             "for a few categories, and each of their five runs learns from four fifths of the good pictures",
         },
@@ -203,7 +203,7 @@ _NEXT_DOOR = (
         "OCSVM",
         ("S1",),
         "ocsvm",
-        {**{**_FRAMED, "backbone": "wide_resnet50_2", "layers": ["layer4"]}, "nu": 0.1},
+        {**_FRAMED, "backbone": "wide_resnet50_2", "layers": ["layer4"], "nu": 0.1},
         {
             "backbone": "the features behind the published row are not known",
             "nu": "0.1; the published row's kernel and settings are not known",
@@ -219,18 +219,15 @@ _NEXT_DOOR = (
             **{**_FRAMED, "backbone": "resnet18", "layers": ["layer1", "layer2", "layer3"]},
             **{"channels": 100, "epsilon": 0.01, "sigma": 4.0},
         },
-        {"weights": _V1, "resize": _BILINEAR, "seed": "the paper averages over ten draws of the channels; this is one"},
+        {"weights": _V1, "resize": _BILINEAR, "seed": _TEN_DRAWS},
         "No row of these tables: the small variant of PaDiM's paper.",
     ),
     Configuration(
         "MahalanobisAD plain",
         (),
         "mahalanobis",
-        {
-            **{**_SEEN, "backbone": "timm/tf_efficientnet_b4.aa_in1k", "layers": _LEVELS, "resize": 380, "crop": 380},
-            **{"npca": None, "augmentation": 0},
-        },
-        {"weights": "AutoAugment's, which the PyTorch port of that time came with"},
+        {**_B4, "npca": None, "augmentation": 0},
+        {"weights": _AUTOAUGMENT},
         "No row of these tables: the plain method of MahalanobisAD's paper, which has 94.8 for it.",
     ),
 )

@@ -25,9 +25,10 @@ from pclib._watch import Watch
 from pclib.cells import PICTURES, TOYBOX, Cell
 from pclib.configurations import Configuration, digest
 from pclib.coreset import greedy
+from pclib.detector import Scores
 from pclib.extraction import silent
 from pclib.framing import Framing, read
-from pclib.measuring import CLASSES, code_version, host, open_detector, open_method, with_masks
+from pclib.measuring import CLASSES, code_version, draws, host, open_detector, open_method, with_masks
 from pclib.methods._method import Method
 from pclib.metrics import evaluate
 from pclib.neighbors import LARGE
@@ -192,9 +193,9 @@ def _pictures(cell: Cell) -> tuple[int, int]:
 def _group(cells: Sequence[Cell], costs: dict[str, dict[str, float]]) -> tuple[float, int]:
     """Seconds and bytes of a group."""
     stages, reading = (costs[key] for key in _keys(cells))
-    train, test = _pictures(cells[0])
     if cells[0].configuration.method in CLASSES:
         return _method_group(cells, stages, reading)
+    train, test = _pictures(cells[0])
     vectors, queries = int(train * stages["patches"]), int(test * stages["patches"])
     seconds = stages["start"] + (train + test) * (reading["each"] + stages["embedding"])
     seeds = {c.seed for c in cells if c.configuration.parameters["coreset"] < 1}
@@ -225,11 +226,11 @@ def _arrays(cells: Sequence[Cell], patches: int | None = None) -> int:
     selection and what the largest bank takes."""
     parameters = cells[0].configuration.parameters
     crop, (train, test) = parameters["crop"], _pictures(cells[0])
+    pixels = 3 * (train + test) * crop**2 + 2 * test * crop**2
     if cells[0].configuration.method in CLASSES:
-        return 3 * (train + test) * crop**2 + 2 * test * crop**2 + _unweighted(cells[0].configuration).memory(train)
+        return pixels + _unweighted(cells[0].configuration).memory(train)
     patches = patches or (-(-crop // STRIDES.get(parameters["layers"][0], 4))) ** 2
     largest = max(c.configuration.parameters["coreset"] for c in cells)
-    pixels = 3 * (train + test) * crop**2 + 2 * test * crop**2
     features = 4 * DIM * patches * (train + test)
     selection = 8 * (parameters["projection"] or DIM) * patches * train if _largest(cells) else 0
     return pixels + features + max(selection, _bank(int(patches * train * largest)))
@@ -243,10 +244,10 @@ def _bank(size: int) -> int:
 def _measure_stages(p: dict[str, Any], share: float) -> dict[str, float]:
     """Seconds of each stage, and bytes besides the arrays."""
     with Watch() as clock:
-        _detector(p)  # what a process does once
+        _or_random(open_detector, p)  # what a process does once
         with clock.stage("start"):
-            detector, random = _detector(p)
-        tests, size = GOOD + DEFECTIVE, max(64, p["resize"] or p["crop"])
+            detector, random = _or_random(open_detector, p)
+        size = max(64, p["resize"] or p["crop"])
         pictures = Toybox(SHOWN, train=TRAIN, good=GOOD, defective=DEFECTIVE, size=size, number=NUMBER)
         train, test, first = (
             read(samples, detector.framing, progress=silent)
@@ -269,20 +270,14 @@ def _measure_stages(p: dict[str, Any], share: float) -> dict[str, float]:
             pair = max(0.0, (many.query - few.query) / max(1, sizes[1] - sizes[0]))
             found |= {f"{size}_query": max(0.0, few.query - pair * sizes[0]), f"{size}_pair": pair}
             found |= {f"{size}_build": many.build / sizes[1]}
-        evaluate(few.scores)  # what a process does once
-        with clock.stage("metrics"):
-            evaluate(many.scores, replicates=0)
-        with clock.stage("intervals"):
-            evaluate(many.scores)
+        metrics = _measure_metrics(many.scores)
     arrays = features.nbytes + tested.nbytes + _bank(ends["large"][1])
-    area = sum(np.sum(detector.framing.mask(s.load_mask())) for s in test.samples)  # type: ignore[arg-type]
     found["greedy"], found["greedy_pair"] = _greedy(vectors, p, share) if share else (0.0, 0.0)
     return {
         **found,
+        **metrics,
         "start": clock.seconds["start"],
-        "embedding": clock.seconds["embedding"] / (TRAIN + tests),
-        "metrics": clock.seconds["metrics"] / tests,
-        "intervals": float(max(0.0, clock.seconds["intervals"] - clock.seconds["metrics"]) / area),
+        "embedding": clock.seconds["embedding"] / (TRAIN + len(test.samples)),
         "base": max(0, clock.most - arrays),
     }
 
@@ -294,9 +289,9 @@ def _measure_method(row: Configuration) -> dict[str, float]:
     pictures = Toybox(SHOWN, train=many, good=GOOD, defective=DEFECTIVE, size=size, number=NUMBER)
     row = _with_copies(row, 1)
     with Watch() as clock:
-        _method(row)  # what a process does once
+        _or_random(open_method, row)  # what a process does once
         with clock.stage("start"):
-            detector, random = _method(row)
+            detector, random = _or_random(open_method, row)
         read_all = [pictures.train[:few], pictures.train, pictures.test]
         first, train, test = (read(samples, detector.framing, progress=silent) for samples in read_all)
         test = with_masks(test)
@@ -307,34 +302,32 @@ def _measure_method(row: Configuration) -> dict[str, float]:
             detector.fit_pictures(train, silent)
         with clock.stage("scoring"):
             scores = detector.score_pictures(test, silent)
-        evaluate(scores)  # what a process does once
-        with clock.stage("metrics"):
-            evaluate(scores, replicates=0)
-        with clock.stage("intervals"):
-            evaluate(scores)
+        metrics = _measure_metrics(scores)
     each = max(0.0, (clock.seconds["long"] - clock.seconds["short"]) / (many - few))
-    tests = GOOD + DEFECTIVE
-    area = sum(np.sum(detector.framing.mask(s.load_mask())) for s in test.samples)  # type: ignore[arg-type]
     arrays = train.pixels.nbytes + test.pixels.nbytes + detector.memory(many)
     return {
+        **metrics,
         "random": random,
-        "seeded": "seed" in detector.parameters,
+        "seeded": draws(row),
         "start": clock.seconds["start"],
         "fit": max(0.0, clock.seconds["short"] - few * each),
         "fit_each": each,
-        "score_each": clock.seconds["scoring"] / tests,
-        "metrics": clock.seconds["metrics"] / tests,
-        "intervals": float(max(0.0, clock.seconds["intervals"] - clock.seconds["metrics"]) / area),
+        "score_each": clock.seconds["scoring"] / len(test.samples),
         "base": max(0, clock.most - arrays),
     }
 
 
-def _method(row: Configuration) -> tuple[Method, bool]:
-    """The method, and whether its weights had to be random ones."""
-    try:
-        return open_method(row), False
-    except UNMEASURED:
-        return open_method(row, weights="random"), True
+def _measure_metrics(scores: Scores) -> dict[str, float]:
+    """Seconds of the metrics for each picture, and of their intervals for each defective pixel."""
+    clock = Watch()
+    evaluate(scores)  # what a process does once
+    with clock.stage("metrics"):
+        evaluate(scores, replicates=0)
+    with clock.stage("intervals"):
+        evaluate(scores)
+    area = sum(np.sum(scores.framing.mask(s.load_mask())) for s in scores.samples)  # type: ignore[arg-type]
+    intervals = max(0.0, clock.seconds["intervals"] - clock.seconds["metrics"])
+    return {"metrics": clock.seconds["metrics"] / len(scores.samples), "intervals": float(intervals / area)}
 
 
 @lru_cache
@@ -382,12 +375,12 @@ def _written(folder: Path) -> list[Sample]:
     return list(open_images([folder])) * (READ // 2)
 
 
-def _detector(p: dict[str, Any]) -> tuple[PatchCore, bool]:
-    """PatchCore, and whether its weights had to be random ones."""
+def _or_random(opened: Callable[..., Any], what: Any) -> tuple[Any, bool]:
+    """What is opened, and whether its weights had to be random ones."""
     try:
-        return open_detector(p), False
+        return opened(what), False
     except UNMEASURED:
-        return open_detector(p, weights="random"), True
+        return opened(what, weights="random"), True
 
 
 def _greedy(vectors: np.ndarray, p: dict[str, Any], share: float) -> tuple[float, float]:

@@ -159,12 +159,11 @@ class MethodBench:
         with Watch() as watch:
             with watch.stage("reading"):
                 train, test = self.pictures = self.pictures or _read(_open(cell), Framing(p["resize"], p["crop"]))
-            with watch.stage("fitting"):
-                detector = open_method(cell.configuration, cell.seed)
-            seed = cell.seed if "seed" in detector.parameters else 0
+            seed = cell.seed if draws(cell.configuration) else 0
             if seed not in self.scored:
-                detector.check(len(train.samples))
                 with watch.stage("fitting"):
+                    detector = open_method(cell.configuration, seed)
+                    detector.check(len(train.samples))
                     detector.fit_pictures(train, silent)
                 with watch.stage("scoring"):
                     self.scored[seed] = detector.backbone, detector.score_pictures(test, silent)
@@ -179,9 +178,13 @@ def open_method(configuration: Configuration, seed: int = 0, weights: str | None
     own = {k: v for k, v in configuration.parameters.items() if k not in FIXED.get(configuration.method, {})}
     network = (own.pop(name) for name in ("backbone", "layers"))
     backbone = load_backbone(*network, weights=weights or own["weights"], precision=own["precision"])
-    made = CLASSES[configuration.method]
-    seeded = {"seed": seed} if "seed" in inspect.signature(made).parameters else {}
-    return made(backbone, **{k: v for k, v in own.items() if k not in ("weights", "precision")}, **seeded)
+    own = {k: v for k, v in own.items() if k not in ("weights", "precision")}
+    return CLASSES[configuration.method](backbone, **own, **({"seed": seed} if draws(configuration) else {}))
+
+
+def draws(configuration: Configuration) -> bool:
+    """Whether a method of `pclib.methods` draws anything, so that another seed gives other scores."""
+    return "seed" in inspect.signature(CLASSES[configuration.method]).parameters
 
 
 CLASSES: dict[str, Callable[..., Method]] = {c.kind: c for c in (SPADE, PaDiM, MahalanobisAD, OCSVM)}

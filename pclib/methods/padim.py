@@ -7,7 +7,7 @@ so that the two rows of a table differ in nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -64,20 +64,20 @@ class PaDiM(Method):
         if not 0 <= epsilon < float("inf"):
             raise ValueError(f"epsilon must be a number of at least 0, got {epsilon!r}")
         self.channels, self.epsilon, self.seed = channels, float(epsilon), at_least("seed", seed, 0)
-        drawn = np.random.default_rng(self.seed).permutation(total)[:channels]
-        self.kept = np.sort(drawn) if channels is not None else np.arange(total)
+        self.kept = np.sort(np.random.default_rng(self.seed).permutation(total)[:channels])
         self.grid = self.shapes[self.backbone.layers[0]][1:]
+        self.places = self.grid[0] * self.grid[1]
 
     @property
     def parameters(self) -> dict[str, Any]:
         return {"channels": self.channels, "epsilon": self.epsilon, "seed": self.seed}
 
     def memory(self, pictures: int) -> int:
-        d, places = len(self.kept), self.grid[0] * self.grid[1]
-        return 8 * places * d * (d + 3 * AT_ONCE)
+        d = len(self.kept)
+        return 8 * self.places * d * (d + 3 * AT_ONCE)
 
     def check(self, pictures: int) -> None:
-        d, places = len(self.kept), self.grid[0] * self.grid[1]
+        d, places = len(self.kept), self.places
         if pictures <= d and self.epsilon == 0:
             raise ValueError(
                 f"{pictures} pictures leave the covariance of {d} channels singular: give more than {d}, keep fewer "
@@ -91,8 +91,9 @@ class PaDiM(Method):
             )
 
     def learn(self, pictures: Pictures, progress: Progress = tqdm) -> Learned:
-        moments, d = Moments(self.grid[0] * self.grid[1], len(self.kept), self.backbone.device), len(self.kept)
-        for _, vectors in self._vectors(pictures, "features", progress):
+        d = len(self.kept)
+        moments = Moments(self.places, d, self.backbone.device)
+        for _, vectors in self._vectors(pictures, self.kept, "features", progress):
             moments.add(vectors)
         covariance = moments.covariance()
         # Factors are kept in half the bytes, and written over what has been factored: never both whole.
@@ -115,20 +116,23 @@ class PaDiM(Method):
         }
 
     def score_pictures(self, pictures: Pictures, progress: Progress = tqdm) -> Scores:
-        d, patches = len(self.kept), np.empty((len(pictures.samples), *self.grid), np.float32)
-        mean, factor = (torch.from_numpy(self.known()[name]).to(self.backbone.device) for name in ("mean", "factor"))
-        for batch, vectors in self._vectors(pictures, "scoring", progress):
+        learned, patches = self.known(), np.empty((len(pictures.samples), *self.grid), np.float32)
+        channels, d = learned["channels"], len(learned["channels"])
+        mean, factor = (torch.from_numpy(learned[name]).to(self.backbone.device) for name in ("mean", "factor"))
+        for batch, vectors in self._vectors(pictures, channels, "scoring", progress):
             distances = mahalanobis(vectors, mean.reshape(-1, d), factor.reshape(-1, d, d))
             patches[batch] = distances.reshape(-1, *self.grid).cpu().numpy()
         maps = AnomalyMaps(patches, self.framing.crop, SIGMA)
         return Scores(image_scores(patches), maps, pictures.samples, self.framing)
 
-    def _vectors(self, pictures: Pictures, what: str, progress: Progress) -> Any:
-        """Vectors (b, places, channels) of some pictures at a time, which those are first."""
+    def _vectors(
+        self, pictures: Pictures, channels: np.ndarray, what: str, progress: Progress
+    ) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Which pictures, and their vectors (b, places, channels); some at a time."""
         waiting: list[torch.Tensor] = []
         start = 0
         for batch, maps in feature_maps(self.backbone, pictures, what, progress):
-            waiting.append(stacked(maps, self.kept))
+            waiting.append(stacked(maps, channels))
             if batch.stop - start >= AT_ONCE or batch.stop == len(pictures.samples):
                 yield slice(start, batch.stop), torch.cat(waiting)
                 waiting, start = [], batch.stop
