@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import torch
 
-from pclib import __version__
+from pclib import __version__, cells
 from pclib._bankfile import versions
 from pclib._checks import near
 from pclib._device import available_memory, gibibytes
@@ -37,6 +37,7 @@ from pclib.methods._method import Method
 from pclib.metrics import Evaluation, evaluate
 from pclib.patchcore import DIM, PATCHSIZE, SIGMA, PatchCore
 from pclib.samples import Category, Sample
+from pclib.toybox import Toybox
 
 ROOM = 0.7  # of the available memory, which features may take before they go to a file
 FIXED: dict[str, dict[str, Any]] = {  # parameters that a method does not take, with the value that they have in it
@@ -108,9 +109,8 @@ class PatchCoreBench:
 
     def _prepare(self, cell: Cell, watch: Watch) -> _Shared:
         with watch.stage("reading"):
-            category = _open(cell)
+            train, test = _pictures(cell, Framing(self.parameters["resize"], self.parameters["crop"]))
             detector = open_detector(self.parameters)
-            train, test = _read(category, detector.framing)
         with watch.stage("features"):
             train_room, test_room = rooms([(len(p.samples), *detector.grid, DIM) for p in (train, test)])
             train_features = detector.embed(train, "train features", silent, train_room)
@@ -158,7 +158,7 @@ class MethodBench:
         p = cell.configuration.parameters
         with Watch() as watch:
             with watch.stage("reading"):
-                train, test = self.pictures = self.pictures or _read(_open(cell), Framing(p["resize"], p["crop"]))
+                train, test = self.pictures = self.pictures or _pictures(cell, Framing(p["resize"], p["crop"]))
             seed = cell.seed if draws(cell.configuration) else 0
             if seed not in self.scored:
                 with watch.stage("fitting"):
@@ -202,6 +202,18 @@ def _open(cell: Cell) -> Category:
     if not category.test:
         raise ValueError(f"{category.name}: has no test pictures to measure on")
     return category
+
+
+def _pictures(cell: Cell, framing: Framing) -> tuple[Pictures, Pictures]:
+    """What the cell is measured on. Embedded pictures cannot change, so that several methods share what was drawn."""
+    if cell.data == cells.TOYBOX:
+        return _drawn(cell.category, framing, tuple(cells.PICTURES.items()))
+    return _read(_open(cell), framing)
+
+
+@lru_cache(maxsize=4)
+def _drawn(category: str, framing: Framing, pictures: tuple[tuple[str, Any], ...]) -> tuple[Pictures, Pictures]:
+    return _read(Toybox(category, **dict(pictures)), framing)
 
 
 def _read(category: Category, framing: Framing) -> tuple[Pictures, Pictures]:

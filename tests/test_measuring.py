@@ -13,6 +13,7 @@ from pclib.configurations import EMBEDDED, PAPER
 from pclib.measuring import open_bench
 from pclib.patchcore import PatchCore
 from pclib.store import Store
+from pclib.toybox import Toybox
 
 TINY = {"train": 6, "good": 3, "defective": 4, "size": 64, "seed": 0}
 
@@ -62,6 +63,20 @@ def test_a_cell_measured_with_others_is_what_it_is_alone_and_what_the_class_give
     scores = PatchCore(resize=64, crop=64, coreset=share).fit(category.train).score(category.test)
     assert np.array_equal(scores.image, found.scores["score"])
     assert evaluate(scores).pro == found.metrics["pro"]
+
+
+def test_embedded_pictures_are_drawn_once_for_all_methods_and_anew_when_others_are_asked_for(monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        measuring, "Toybox", lambda name, **knobs: opened.append(knobs["seed"]) or Toybox(name, **knobs)
+    )
+    small = {"resize": 64, "crop": 64}
+    rows = [EMBEDDED[name].changed(name, **small) for name in ("PatchCore-10", "PaDiM", "SPADE")]
+    for seed in (17, 18):
+        monkeypatch.setattr(cells, "PICTURES", {**TINY, "seed": seed})
+        for cell in (Cell(row, "toybox", "washer", 0) for row in rows):
+            open_bench([cell]).measure(cell)
+    assert opened == [17, 18]
 
 
 def test_features_that_would_fill_the_memory_go_to_a_file_and_change_nothing(tiny, monkeypatch, measured):

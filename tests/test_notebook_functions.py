@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from time import sleep
 from types import SimpleNamespace
 from typing import Any
@@ -18,19 +19,23 @@ import pytest
 import torch
 from scipy import stats
 from scipy.ndimage import gaussian_filter
+from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
 from suite.cells import code
 
 import pclib
 import pclib.framing
-from pclib import metrics, scoring, speed_plots
+from pclib import method_plots, metrics, scoring, speed_plots, sweep
 from pclib.backbones import load_backbone
-from pclib.cells import Cell
+from pclib.cells import Cell, Measured
 from pclib.configurations import EMBEDDED
 from pclib.coreset import covering_radius, greedy
+from pclib.extraction import feature_maps, silent
 from pclib.measuring import open_bench
+from pclib.methods import SPADE, PaDiM
 from pclib.neighbors import MemoryBank
 from pclib.patches import embed
+from pclib.store import COUNTS, NUMBERS, Store
 
 from .conftest import ROOT
 
@@ -460,3 +465,206 @@ def test_figures_of_speed_draw_the_numbers_that_they_are_given():
 def test_every_function_of_a_notebook_is_held_by_a_test(path):
     defined = {(path.stem, node.name) for node in trees(path.stem) if isinstance(node, ast.FunctionDef)}
     assert defined <= HELD | set(HELPERS), f"add a test for {defined - HELD - set(HELPERS)}"
+
+
+# --- 10 ---
+
+
+def toy_pictures(name: str) -> tuple[pclib.framing.Pictures, pclib.framing.Pictures]:
+    """Few pictures of a category to learn from and to test, framed as in the notebook."""
+    category = pclib.Toybox(name, train=8, good=3, defective=4, size=160)
+    framing = pclib.framing.Framing(128, 112)
+    train, test = (pclib.framing.read(samples, framing) for samples in (category.train, category.test))
+    return train, test
+
+
+WASHERS, TESTED = toy_pictures("washer")
+LABELS = np.array([sample.label == 1 for sample in TESTED.samples])
+SMALL_PADIM = PaDiM(resize=128, crop=112, channels=20).fit_pictures(WASHERS)
+SMALL_SPADE = SPADE(resize=128, crop=112, neighbors=3).fit_pictures(WASHERS)
+GIVEN = {"train": {"washer": WASHERS}, "test": {"washer": TESTED}, "labels": {"washer": LABELS}}
+FRAMING_10 = pclib.framing.Framing(128, 112)
+
+
+@held("10_embedding_methods", "distances")
+def test_distances_are_those_of_a_shrunk_covariance_along_the_directions(distances):
+    random = np.random.default_rng(0)
+    good, new = random.standard_normal((12, 6)) * [5, 3, 1, 1, 1, 0.1], random.standard_normal((4, 6))
+    directions = np.linalg.qr(random.standard_normal((6, 6)))[0][:3]
+    for along in (np.eye(6), directions):
+        expected = LedoitWolf().fit(good @ along.T).mahalanobis(new @ along.T) ** 0.5
+        np.testing.assert_allclose(distances(good, new, along), expected)
+
+
+@held("10_embedding_methods", "halves")
+def test_halves_are_principal_directions_split_at_the_last_percent_of_the_variance(halves):
+    random = np.random.default_rng(1)
+    good = random.standard_normal((200, 5)) * [10, 5, 1, 0.3, 0.2]
+    first, last = halves(good)
+    whole = PCA(5).fit(good)
+    np.testing.assert_allclose(abs(np.concatenate([first, last]) @ whole.components_.T), np.eye(5), atol=1e-8)
+    # the last percent, and the one direction before the cut that the authors' code keeps too
+    assert len(first) == int((np.cumsum(whole.explained_variance_ratio_) <= 0.99).sum()) - 1
+
+
+@held("10_embedding_methods", "spade_scores", spade=SMALL_SPADE, gallery=SMALL_SPADE.learned, test={"weave": TESTED})
+def test_spade_scores_of_a_gallery_are_those_of_a_fit(spade_scores):
+    for neighbors, squared in ((1, False), (4, True)):
+        fitted = SPADE(resize=128, crop=112, neighbors=neighbors, squared=squared).fit_pictures(WASHERS)
+        expected, found = fitted.score_pictures(TESTED), spade_scores(neighbors, squared)
+        np.testing.assert_array_equal(found.image, expected.image)
+        np.testing.assert_array_equal(found.pixel, expected.pixel)
+
+
+@held("10_embedding_methods", "vectors_at", padim=SMALL_PADIM)
+def test_vectors_at_a_place_are_the_channels_that_padim_averages_there(vectors_at):
+    found = vectors_at((5, 9), WASHERS)
+    np.testing.assert_allclose(found.mean(0), SMALL_PADIM.learned["mean"][5, 9], rtol=1e-4, atol=1e-4)
+    factor = SMALL_PADIM.learned["factor"][5, 9].astype(float)
+    np.testing.assert_allclose(np.cov(found.T) + 0.01 * np.eye(20), factor @ factor.T, atol=1e-2)
+
+
+@held("10_embedding_methods", "with_epsilon", **GIVEN, padim=SMALL_PADIM)
+def test_with_epsilon_is_the_auroc_of_such_a_padim(with_epsilon):
+    for epsilon in (0.01, 10.0):
+        image = PaDiM(resize=128, crop=112, epsilon=epsilon).fit_pictures(WASHERS).score_pictures(TESTED).image
+        assert with_epsilon("washer", epsilon) == pytest.approx(100 * metrics.auroc(LABELS, image))
+
+
+@held("10_embedding_methods", "outside_of")
+def test_outside_of_a_flat_is_what_least_squares_leave(outside_of):
+    random = np.random.default_rng(2)
+    good, new = random.standard_normal((4, 9)), random.standard_normal((5, 9))
+    edges = (good[1:] - good[0]).T
+    left = [vector - edges @ np.linalg.lstsq(edges, vector, rcond=None)[0] for vector in new - good[0]]
+    np.testing.assert_allclose(outside_of(good, new), np.linalg.norm(left, axis=1))
+    np.testing.assert_allclose(outside_of(good, good), 0, atol=1e-12)
+
+
+WIDE = {"washer": pclib.framing.read(TESTED.samples, pclib.framing.Framing(128, 128))}
+
+
+@held("10_embedding_methods", "cut", wide=WIDE)
+def test_cut_moves_the_crop_within_the_margin(cut):
+    still, moved = cut("washer", ~LABELS), cut("washer", ~LABELS, 5)
+    np.testing.assert_array_equal(still.pixels, TESTED.pixels[~LABELS])
+    np.testing.assert_array_equal(moved.pixels[:, :, :-5], still.pixels[:, :, 5:])
+    assert [sample.name for sample in moved.samples] == [s.name for s in TESTED.samples if not s.label]
+    assert moved.digests == [d for d, bad in zip(TESTED.digests, LABELS, strict=True) if not bad]
+
+
+@held("10_embedding_methods", "by_both", **GIVEN, padim=SMALL_PADIM)
+def test_by_both_scores_each_set_by_both_methods(by_both):
+    found = by_both("washer", [TESTED, TESTED])
+    bound = PaDiM(resize=128, crop=112).fit_pictures(WASHERS).score_pictures(TESTED)
+    layers = SMALL_PADIM.backbone.layers
+    free = pclib.PatchCore(layers=layers, resize=128, crop=112, coreset=0.02).fit(WASHERS.samples).score(TESTED.samples)
+    for method, expected in (("PaDiM", bound.image), ("PatchCore", free.image)):
+        for image in found[method]:
+            np.testing.assert_allclose(image, expected, rtol=1e-5)
+
+
+@held("10_embedding_methods", "from_mean_picture", **GIVEN, framing=FRAMING_10)
+def test_maps_from_the_mean_picture_are_blurred_squared_differences(from_mean_picture):
+    mean = sum(picture.astype(float) for picture in WASHERS.pixels) / len(WASHERS.pixels)
+    for found, picture in zip(from_mean_picture("washer"), TESTED.pixels, strict=True):
+        np.testing.assert_allclose(found, gaussian_filter(((picture - mean) ** 2).sum(-1), 4), rtol=1e-3)
+
+
+def test_kept_scores_are_those_of_the_cell_with_seed_0(tmp_path):
+    cell = sweep.plan("S1", "OCSVM", "washer", data="toybox")[0]
+    store = Store(tmp_path)
+    with store.writing():
+        for seed in (0, 1):
+            scores = {"name": np.array(["a"]), "defect": np.array(["good"]), "score": np.array([float(seed + 3)])}
+            metric = dict.fromkeys(NUMBERS), dict.fromkeys(COUNTS)
+            store.add(replace(cell, seed=seed), Measured(*metric, scores, {}, 0, {}))
+    frame = store.frame().set_index("cell")
+    kept = taken("10_embedding_methods", ("kept",), {"store": store, "scores_of": frame["scores"]})["kept"]
+    assert kept("OCSVM", "washer") == [3.0]
+
+
+HELD.add(("10_embedding_methods", "kept"))
+
+
+@held("10_embedding_methods", "holm")
+def test_holm_rejects_as_the_stepwise_rule_does(holm):
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    for p in np.random.default_rng(3).random((50, 6)) ** 3:
+        level, rejected = 0.05, set()
+        for step, i in enumerate(np.argsort(p)):  # the smallest against level / 6, the next against level / 5, ...
+            if p[i] > level / (6 - step):
+                break
+            rejected.add(int(i))
+        assert set(np.flatnonzero(holm(p) <= level).tolist()) == rejected
+
+
+@held("10_embedding_methods", "together")
+def test_together_is_stouffers_two_sided_p(together):
+    for p, sign in (((0.2, 0.04), (1, 1)), ((0.2, 0.04, 0.5), (1, -1, -1)), ((0.3,), (-1,))):
+        comparisons = [SimpleNamespace(p=value, difference=s) for value, s in zip(p, sign, strict=True)]
+        one_sided = [value / 2 if s > 0 else 1 - value / 2 for value, s in zip(p, sign, strict=True)]
+        above = stats.combine_pvalues(one_sided, method="stouffer").pvalue
+        assert together(comparisons) == pytest.approx(2 * min(above, 1 - above))
+
+
+SMALL_PATCHCORE = pclib.PatchCore(resize=128, crop=112)
+MAPS = {
+    (which, "washer"): list(feature_maps(SMALL_PATCHCORE.backbone, pictures, "", silent))
+    for which, pictures in (("good", WASHERS), ("new", TESTED))
+}
+
+
+@held(
+    *("10_embedding_methods", "embedded", "anywhere", "own_place", "climbed"),
+    **{"maps_of": MAPS, "backbone": SMALL_PATCHCORE.backbone},
+)
+def test_the_ladder_ends_in_patchcore_and_its_steps_are_what_they_say(embedded, anywhere, own_place, climbed):
+    good = embedded(MAPS["good", "washer"], SMALL_PATCHCORE.backbone.layers, 3)
+    new = embedded(MAPS["new", "washer"], SMALL_PATCHCORE.backbone.layers, 3)
+    np.testing.assert_allclose(good, SMALL_PATCHCORE.embed(WASHERS, "", silent), rtol=1e-5, atol=1e-4)
+    found = climbed("washer")
+    detector = SMALL_PATCHCORE.remember(WASHERS, good, SMALL_PATCHCORE.select(good, silent))
+    np.testing.assert_allclose(
+        found["coreset = PatchCore-10"], detector.score_features(TESTED, new).maps.grids[0], rtol=1e-4
+    )
+    by_pairs = ((new[0, 3, 4] - good) ** 2).sum(-1)  # of one patch to all good ones
+    assert found["two layers"][0, 3, 4] == pytest.approx(by_pairs.min(), rel=1e-4)
+    assert found["own place"][0, 3, 4] == pytest.approx(by_pairs[:, 3, 4].min(), rel=1e-4)
+    np.testing.assert_allclose(own_place(good, new), found["own place"])
+    np.testing.assert_allclose(anywhere(good, new), found["two layers"])
+    whole = [embedded(MAPS[which, "washer"], ("blocks.2",), 1).mean((1, 2)) for which in ("good", "new")]
+    np.testing.assert_allclose(
+        found["whole pictures"][:, 0, 0], ((whole[1][:, None] - whole[0]) ** 2).sum(-1).min(1), rtol=1e-3
+    )
+    assert (found["two layers"] <= found["own place"] * (1 + 1e-5)).all()
+
+
+RUNG = np.random.default_rng(4).random((7, 14, 14)).astype(np.float32)
+TRUTH_10 = np.stack([FRAMING_10.mask(sample.load_mask()) for sample in TESTED.samples])
+
+
+@held(
+    *("10_embedding_methods", "judged"),
+    **{"rungs": {("patches", "washer"): RUNG, ("whole", "washer"): RUNG[:, :1, :1]}, "framing": FRAMING_10},
+    **{"labels": {"washer": LABELS}, "masks": {"washer": TRUTH_10}},
+)
+def test_judged_is_in_percent_and_only_of_images_where_there_is_no_grid(judged):
+    maps = scoring.anomaly_map(RUNG, 112)
+    image = metrics.auroc(LABELS, RUNG.max((1, 2)))
+    expected = image, metrics.pixel_auroc(TRUTH_10, maps), metrics.pro(TRUTH_10, maps)
+    assert judged("patches", "washer") == pytest.approx([100 * value for value in expected], abs=1e-4)
+    assert judged("whole", "washer") == (pytest.approx(100 * metrics.auroc(LABELS, RUNG[:, 0, 0])), None, None)
+
+
+def test_figures_of_methods_draw_the_numbers_that_they_are_given():
+    steps = {"AUROC": {"washer": [50.0, None, 90.0]}}
+    (line,) = method_plots.ladder(["a", "", "b"], steps).axes[0].lines
+    np.testing.assert_array_equal(line.get_xdata(), [50, np.nan, 90])
+    left, right = method_plots.costs({"x": 80.0, "y": 90.0}, {"MB": {"x": 1, "y": 100}, "s": {"x": 1, "y": 2}}).axes
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in left.lines] == [(1, 80), (100, 90)]
+    assert (left.get_xscale(), right.get_xscale()) == ("log", "linear")
+    two = method_plots.plane([np.eye(2)] * 3, ("u", "v"), np.zeros(2), np.diag([4.0, 1.0]), {"A": np.array([0, 2.0])})
+    shown = {line.get_label(): line.get_xydata() for line in two.axes[0].lines}
+    assert shown["Mahalanobis distance 3"].max(0) == pytest.approx([6, 3], rel=1e-3)
+    assert shown["as far as A by Euclid"].max(0) == pytest.approx([2, 2], rel=1e-3)
