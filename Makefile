@@ -63,6 +63,7 @@ bench: setup  ## time pclib beside its peers (as far as they are installed), 35 
 	for stage in embedding coreset backbone search whole metrics sweep; do $(BIN)/python benchmarks/$$stage.py || exit 1; done
 	$(BIN)/python benchmarks/report.py
 	$(if $(REAL),$(BIN)/python benchmarks/real.py $(REAL))
+	$(if $(REAL),$(BIN)/python benchmarks/methods.py $(REAL) --toybox)
 
 clean:  ## remove what make made
 	rm -rf .venv demo site build .pytest_cache .mypy_cache .ruff_cache .hypothesis

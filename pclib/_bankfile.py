@@ -64,18 +64,22 @@ def seen_through(backbone: Backbone, framing: Framing, trained_on: dict[str, str
     """What every manifest says: how pictures are framed, which network looks at them, and which were learned from."""
     return {
         "framing": {"resize": framing.resize, "crop": framing.crop},
-        "backbone": {
-            "name": backbone.name,
-            "layers": backbone.layers,
-            "sha256": backbone.digest,
-            "precision": backbone.precision,
-        },
+        "backbone": _described(backbone),
         "train": trained_on,
     }
 
 
+def _described(backbone: Backbone) -> dict[str, Any]:
+    return {
+        "name": backbone.name,
+        "layers": list(backbone.layers),
+        "sha256": backbone.digest,
+        "precision": backbone.precision,
+    }
+
+
 def same_backbone(path: str | Path, manifest: dict[str, Any], backbone: Backbone | None, device: str) -> Backbone:
-    """The backbone that the manifest names, or the one given; raises ValueError unless its weights are the same."""
+    """The backbone that the manifest names, or the one given. Raises ValueError unless features are the same."""
     made_with = manifest["backbone"]
     if backbone is None:
         name, layers, precision = made_with["name"], made_with["layers"], made_with["precision"]
@@ -83,13 +87,17 @@ def same_backbone(path: str | Path, manifest: dict[str, Any], backbone: Backbone
             backbone = load_backbone(name, layers, device=device, precision=precision)
         except (ValueError, FileNotFoundError) as error:
             raise type(error)(f"{path}: {error}. If it was a network of your own, give it: backbone=") from error
-    if backbone.digest != made_with["sha256"] or list(backbone.layers) != made_with["layers"]:
+    at_hand = _described(backbone)
+    if any(at_hand[what] != made_with[what] for what in ("layers", "sha256", "precision")):
         raise ValueError(
-            f"{path}: made with {made_with['name']}, layers {made_with['layers']}, weights "
-            f"{made_with['sha256'][:8]}, but the backbone at hand is {backbone.name}, layers "
-            f"{list(backbone.layers)}, weights {backbone.digest[:8]}; distances between the two mean nothing"
+            f"{path}: made with {_in_words(made_with)}, but the backbone at hand is {_in_words(at_hand)}; distances "
+            "between the two mean nothing"
         )
     return backbone
+
+
+def _in_words(seen: dict[str, Any]) -> str:
+    return f"{seen['name']}, layers {seen['layers']}, weights {seen['sha256'][:8]}, in {seen['precision']}"
 
 
 def versions() -> dict[str, str]:

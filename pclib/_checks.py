@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from numbers import Real
 from operator import index
 from typing import SupportsIndex
 
@@ -32,6 +33,16 @@ def at_least(argument: str, value: SupportsIndex, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, SupportsIndex) or index(value) < least:
         raise ValueError(f"{argument} must be a whole number of at least {least}, got {value!r}")
     return index(value)
+
+
+def fraction(argument: str, value: float, *, open_end: bool = False) -> float:
+    """`value` if it lies in (0, 1], or in (0, 1) with an open end; else ValueError."""
+    if not isinstance(value, Real) or not 0 < value <= 1 or (open_end and value == 1):
+        raise ValueError(
+            f"{argument} must lie in (0, 1{')' if open_end else ']'}, got {value!r}"
+            + (f"; for {value:g} % write {value / 100:g}" if isinstance(value, Real) and 1 < value <= 100 else "")
+        )
+    return value
 
 
 def percent(share: float) -> str:

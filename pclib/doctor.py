@@ -83,8 +83,7 @@ def _weights() -> Iterator[Finding]:
         try:
             yield Finding(model, True, str(weights_file(name)))
         except FileNotFoundError as error:
-            where = str(error).partition("not found: ")[2].partition(", or use")[0]
-            yield Finding(model, False, f"for the paper's numbers of {', '.join(which)}: {where}")
+            yield Finding(model, False, f"for the paper's numbers of {', '.join(which)}: {error}")
         except (OSError, ValueError) as error:
             yield Finding(model, False, str(error))
 

@@ -15,7 +15,7 @@ from pclib.framing import Framing
 from pclib.lesson_plots import LINES
 from pclib.plots import BLUE, GREEN, MAP_COLOURS, ORANGE, map_range, show_image, show_map, style
 from pclib.samples import Sample
-from pclib.table_plots import MARKERS, SHOWN
+from pclib.table_plots import look
 
 FAR = 50  # a ratio that a linear axis does not show
 KINDS = (("good, learned from", BLUE, "o"), ("good, new", GREEN, "s"), ("defective", ORANGE, "^"))
@@ -205,7 +205,7 @@ def ladder(
                 ax.plot(x, rows, marker + dashes, color=colour, label=name)
                 if bars is not None and ax is axes[0, 0]:
                     ends = np.array(bars[name]).T
-                    ax.hlines(rows + 0.12 * (j - 1), *ends, color=colour, linewidth=4, alpha=0.22)
+                    ax.hlines(rows + 0.12 * (j - 1), *ends, color=colour, linewidth=4, alpha=0.35)
             ax.set(xlabel=f"{metric} (%)", yticks=rows, ylim=(len(rungs) - 0.6, -0.4))
             ax.grid(axis="both", linewidth=0.4)
             ax.spines[["top", "right"]].set_visible(False)
@@ -223,7 +223,8 @@ def costs(
             1, len(panels), figsize=(3.2 * len(panels), 3.4), sharey=True, squeeze=False, layout="constrained"
         )
         for ax, (label, spent) in zip(axes[0], panels.items(), strict=True):
-            for (name, value), marker, colour in zip(quality.items(), MARKERS, SHOWN, strict=False):
+            for i, (name, value) in enumerate(quality.items()):
+                colour, marker = look(i)
                 ax.plot(spent[name], value, marker, color=colour, markersize=8, linestyle="none", label=name)
             if max(spent.values()) > FAR * min(spent.values()):
                 ax.set_xscale("log")
@@ -257,7 +258,8 @@ def intervals(lines: pd.DataFrame, metric: str, baseline: Mapping[str, float]) -
         )
         for ax, category in zip(axes[0], categories, strict=True):
             mine = lines[lines.category == category].set_index("method").loc[methods]
-            for row, (method, marker, colour) in enumerate(zip(methods, MARKERS, SHOWN, strict=False)):
+            for row, method in enumerate(methods):
+                colour, marker = look(row)
                 value, low, high = mine.loc[method, ["measured", "low", "high"]]
                 ax.hlines(row, low, high, color=colour, linewidth=2)
                 ax.plot(value, row, marker, color=colour, markersize=7)

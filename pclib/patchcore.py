@@ -6,7 +6,6 @@ Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from numbers import Real
 from pathlib import Path
 from typing import Self
 
@@ -15,7 +14,7 @@ import torch
 from tqdm.auto import tqdm
 
 from pclib import _bankfile
-from pclib._checks import at_least, one_of, some
+from pclib._checks import at_least, fraction, one_of, some
 from pclib._device import available_memory, gibibytes
 from pclib.backbones import Backbone
 from pclib.coreset import Selection, greedy
@@ -79,7 +78,7 @@ class PatchCore:
         one_of("protocol", protocol, PROTOCOLS)
         self.protocol = protocol
         self.neighbors, self.seed = at_least("neighbors", neighbors, 1), at_least("seed", seed, 0)
-        self.coreset = coreset if callable(coreset) else _checked_share(coreset)
+        self.coreset = coreset if callable(coreset) else float(fraction("coreset share", coreset))
         self.framing = Framing(resize, crop)
         self.backbone = backbone = chosen_backbone(backbone, layers, device, precision)
         self.grid = backbone.shapes(self.framing.crop)[backbone.layers[0]][1:]
@@ -341,12 +340,6 @@ def _check_memory(pictures: int, patches: int) -> None:
             f"the features of {pictures} pictures with {patches} patches each take {gibibytes(needed)}, and "
             f"{gibibytes(available)} are available: give fewer pictures, a smaller crop=, or deeper layers="
         )
-
-
-def _checked_share(share: float) -> float:
-    if not isinstance(share, Real) or not 0 < share <= 1:
-        raise ValueError(f"coreset share must lie in (0, 1], got {share!r}; for 10 % write 0.1")
-    return float(share)
 
 
 def _cannot_refit(features: np.ndarray) -> Selection:

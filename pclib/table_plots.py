@@ -21,6 +21,11 @@ MARKERS = "osD^vP"
 GREY = "#9a9a9a"
 
 
+def look(i: int) -> tuple[str, str]:
+    """Colour and marker of the i-th method: a pair of its own for each of the first 36."""
+    return SHOWN[i % len(SHOWN)], MARKERS[(i + i // len(SHOWN)) % len(MARKERS)]
+
+
 def heat_map(frame: pd.DataFrame, metric: str, lowest: float) -> Figure:
     """A table as coloured cells, each with its number; everything up to `lowest` percent has the darkest colour.
 
@@ -63,10 +68,10 @@ def ranks(table: str, rows: Sequence[str], metric: str | None = None) -> Figure:
             places = [frame.loc[name] if name in frame.index else None for frame in found]
             x = np.arange(len(columns)) + (0.16 * (i - (len(rows) - 1) / 2) if shown else 0)
             y = [np.nan if place is None else place["rank"] for place in places]
-            colour = SHOWN[i] if shown else GREY
+            colour, marker = look(i) if shown else (GREY, ".")
             ax.plot(
                 *(x, y),
-                marker=MARKERS[i] if shown else ".",
+                marker=marker,
                 linestyle="none" if shown else ":",
                 color=colour,
                 alpha=1 if shown else 0.45,
@@ -93,19 +98,22 @@ def intervals(lines: pd.DataFrame, metric: str) -> Figure:
     lines = lines[(lines.metric == metric) & (lines.seeds > 0)]
     categories = list(dict.fromkeys(lines.category))
     methods = list(dict.fromkeys(lines.method))
+    apart = min(0.18, 0.8 / max(1, len(methods)))  # of the way from one category to the next
+    wide = max(0.62, 0.18 * len(methods)) * len(categories) + 2
     with style():
-        figure, ax = plt.subplots(figsize=(max(5.0, 0.62 * len(categories) + 2), 3.4), layout="constrained")
+        figure, ax = plt.subplots(figsize=(max(5.0, wide), 3.4), layout="constrained")
         for i, method in enumerate(methods):
             mine = lines[lines.method == method]
-            x = np.array([categories.index(c) for c in mine.category]) + 0.18 * (i - (len(methods) - 1) / 2)
+            x = np.array([categories.index(c) for c in mine.category]) + apart * (i - (len(methods) - 1) / 2)
             value = mine.difference if beside else mine.measured
             ends = np.maximum(0, [mine.measured - mine.low, mine.high - mine.measured])
-            ax.errorbar(x, value, ends, fmt=MARKERS[i], color=SHOWN[i], capsize=2, linewidth=1.2, label=method)
+            colour, marker = look(i)
+            ax.errorbar(x, value, ends, fmt=marker, color=colour, capsize=2, linewidth=1.2, label=method)
         if beside:
             ax.axhline(0, color="black", linewidth=0.8)
         _categories(ax, categories)
         ax.set_ylabel(f"{metric}: measured less published (points)" if beside else f"{metric} (%)")
-        ax.legend(frameon=False, ncols=max(1, len(methods)), loc="lower center", bbox_to_anchor=(0.5, 1))
+        ax.legend(frameon=False, ncols=min(4, max(1, len(methods))), loc="lower center", bbox_to_anchor=(0.5, 1))
     return figure
 
 

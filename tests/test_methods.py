@@ -15,7 +15,7 @@ from pclib import _bankfile, evaluate, extraction
 from pclib.backbones import Backbone, load_backbone
 from pclib.detector import Detector
 from pclib.framing import Framing
-from pclib.methods import OCSVM, SPADE, MahalanobisAD, PaDiM, mahalanobis, padim
+from pclib.methods import OCSVM, SPADE, MahalanobisAD, PaDiM, _method, mahalanobis, padim
 from pclib.metrics import auroc
 from pclib.patchcore import PatchCore
 from pclib.samples import Sample
@@ -106,10 +106,11 @@ def test_a_saved_detector_scores_exactly_as_before(detector, small_washers, tmp_
     assert repr(loaded) == repr(detector)
 
 
-def test_a_file_of_other_weights_is_refused(detector, tmp_path):
+@pytest.mark.parametrize("otherwise", [{"weights": "random"}, {"precision": "bfloat16"}])
+def test_a_file_of_another_backbone_is_refused(detector, tmp_path, otherwise):
     detector.save(tmp_path / "learned.safetensors")
-    other = load_backbone("tf_efficientnet_lite0", detector.backbone.layers, weights="random")
-    with pytest.raises(ValueError, match="distances between the two mean nothing"):
+    other = load_backbone("tf_efficientnet_lite0", detector.backbone.layers, **otherwise)
+    with pytest.raises(ValueError, match=f"in float32, but .* in {other.precision}; distances between the two mean"):
         type(detector).load(tmp_path / "learned.safetensors", backbone=other)
 
 
@@ -410,18 +411,21 @@ def test_lower_precision_of_the_backbone_scores_nearly_the_same(method):
         (PaDiM, {"epsilon": -0.01}, "epsilon must be a number of at least 0, got -0.01"),
         (PaDiM, {"epsilon": float("nan")}, "epsilon must be a number of at least 0, got nan"),
         (PaDiM, {"epsilon": float("inf")}, "epsilon must be a number of at least 0, got inf"),
+        (PaDiM, {"epsilon": "0.01"}, "epsilon must be a number of at least 0, got '0.01'"),
         (PaDiM, {"seed": -1}, "seed must be a whole number of at least 0, got -1"),
         (SPADE, {"neighbors": 0}, "neighbors must be a whole number of at least 1, got 0"),
         (SPADE, {"patches": 0}, "patches must be a whole number of at least 1, got 0"),
-        (MahalanobisAD, {"npca": 0}, r"npca must be a share of variance in \(0, 1\), or None, got 0; for 1 %"),
-        (MahalanobisAD, {"npca": 1}, r"npca must be a share .* got 1"),
-        (MahalanobisAD, {"npca": -0.1}, r"npca must be a share .* got -0.1"),
-        (MahalanobisAD, {"npca": float("nan")}, r"npca must be a share .* got nan"),
+        (MahalanobisAD, {"npca": 0}, r"npca, a share of variance, must lie in \(0, 1\), got 0"),
+        (MahalanobisAD, {"npca": 1}, r"npca, a share .* got 1"),
+        (MahalanobisAD, {"npca": -0.1}, r"npca, a share .* got -0.1"),
+        (MahalanobisAD, {"npca": float("nan")}, r"npca, a share .* got nan"),
+        (MahalanobisAD, {"npca": "1 %"}, r"npca, a share .* got '1 %'"),
         (MahalanobisAD, {"augmentation": -1}, "augmentation must be a whole number of at least 0, got -1"),
         (MahalanobisAD, {"augmentation": 0.5}, "augmentation must be a whole number of at least 0, got 0.5"),
         (MahalanobisAD, {"seed": -1}, "seed must be a whole number of at least 0, got -1"),
-        (OCSVM, {"nu": 0}, r"nu must lie in \(0, 1\], got 0; for 10 % write 0.1"),
+        (OCSVM, {"nu": 0}, r"nu must lie in \(0, 1\], got 0"),
         (OCSVM, {"nu": 1.01}, r"nu must lie in \(0, 1\], got 1.01"),
+        (OCSVM, {"nu": "x"}, r"nu must lie in \(0, 1\], got 'x'"),
         (OCSVM, {"nu": float("nan")}, r"nu must lie in \(0, 1\], got nan"),
     ],
 )
@@ -445,7 +449,9 @@ def test_spade_needs_pictures_and_patches_enough():
         SPADE(own(layers=["c"]), **TINY)
     with pytest.raises(ValueError, match="6 good pictures are fewer than neighbors=7: give more, or lower it"):
         SPADE(own(), **TINY, neighbors=7).fit(still(6))
-    with pytest.raises(ValueError, match="patches=129, but 2 pictures have 128"):  # of the coarsest layer compared
+    with pytest.raises(
+        ValueError, match=r"patches=129, but neighbors=2 pictures have 128 in their smallest map: lower"
+    ):
         SPADE(own(), **TINY, neighbors=2, patches=129).fit(still(6))
     SPADE(own(), **TINY, neighbors=2, patches=128).fit(still(6)).score(still(1))
 
@@ -486,6 +492,16 @@ def test_a_singular_covariance_is_refused_with_its_place():
     assert PaDiM(own(layers=["a"]), **TINY, channels=None).fit(pictures).score(pictures).image.max() < 12
 
 
+def test_a_channel_that_follows_from_others_is_refused_without_epsilon():
+    covariance = torch.cov(torch.randn(4, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+    follows = torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 1, 1, 0]], dtype=torch.float64)
+    both = torch.stack([covariance, follows @ covariance @ follows.T])
+    detector = make(PaDiM, epsilon=0)
+    with pytest.raises(ValueError, match=r"at place \(1, 2\) is singular with epsilon=0: .*follow from others"):
+        detector._factored(both, 17)
+    assert make(PaDiM, epsilon=1e-6)._factored(both, 17).isfinite().all()
+
+
 def test_pictures_that_are_all_the_same():
     """Any distance is then known to be none, but nothing about how good pictures vary."""
     copies = [Still(str(i), "good", still(1)[0].pixels) for i in range(4)]
@@ -503,17 +519,22 @@ def test_pictures_that_are_all_the_same():
 def test_a_level_that_never_varies_is_named():
     with pytest.raises(ValueError, match=r"^stem: all 5 pictures have the same features"):
         mahalanobis.gaussian(np.ones((5, 3)), "stem")
+    with pytest.raises(ValueError, match=r"^stem: all 4 pictures have .* those of only two"):
+        mahalanobis.gaussian(np.eye(3)[[0, 0, 1, 1]], "stem")
 
 
 @pytest.mark.parametrize(
-    ("method", "said"),
+    ("method", "what_to_do"),
     [
-        (PaDiM, r"covariances of 8 channels at 256 places take 0\.0 GiB, and 0\.0 GiB are available: keep fewer"),
-        (SPADE, r"the features of 6 pictures take 0\.0 GiB, and 0\.0 GiB are available: give fewer pictures"),
+        (PaDiM, "keep fewer channels="),
+        (SPADE, "give fewer pictures, a smaller crop="),
+        (MahalanobisAD, "give fewer pictures, a smaller augmentation="),
+        (OCSVM, "give fewer pictures, or fewer layers="),
     ],
 )
-def test_what_memory_cannot_hold_is_refused_first(method, said, monkeypatch):
-    monkeypatch.setattr(f"{method.__module__}.available_memory", lambda *_: 1000)
+def test_what_memory_cannot_hold_is_refused_first(method, what_to_do, monkeypatch):
+    monkeypatch.setattr(_method, "available_memory", lambda *_: 1000)
+    said = rf"^{method.__name__} needs 0\.0 GiB to learn from 6 pictures, and 0\.0 GiB are available: {what_to_do}"
     fresh = make(method)
     fresh.backbone.network = None  # whoever computes features fails
     with pytest.raises(MemoryError, match=said):

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,6 +113,24 @@ def test_the_rank_figure_stands_where_the_ranking_says():
     (spade,) = [line for line in figure.axes[0].lines if line.get_label() == "SPADE"]
     places = [ranking("S3", c).loc["SPADE", "rank"] for c in ("Avg", *tables.CATEGORIES)]
     assert spade.get_ydata().tolist() == places and figure.axes[0].yaxis_inverted()
+    plt.close("all")
+
+
+def test_every_one_of_many_methods_has_a_look_and_a_column_of_its_own():
+    names, rng = [f"method {i}" for i in range(9)], np.random.default_rng(0)
+    lines = pd.DataFrame(
+        {"method": name, "category": category, "metric": "PRO", "measured": m, "low": m - 2, "high": m + 1, "seeds": 1}
+        for name in names
+        for category, m in zip(("Avg", "bottle", "cable"), rng.uniform(60, 90, 3), strict=True)
+    )
+    figure = table_plots.intervals(lines, "PRO")
+    points = [line for line in figure.axes[0].lines if line.get_marker() in table_plots.MARKERS]
+    assert len({(line.get_color(), line.get_marker()) for line in points}) == len(names) == len(points)
+    x = np.sort(np.concatenate([line.get_xdata() for line in points]))
+    gaps = np.diff(x).reshape(-1)
+    assert np.allclose(np.delete(gaps, [8, 17]), gaps[0]) and gaps[8] > 1.5 * gaps[0] > 0.1
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == names
+    assert [line.get_ydata()[1] for line in points] == lines[lines.category == "bottle"].measured.tolist()
     plt.close("all")
 
 

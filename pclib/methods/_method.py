@@ -11,6 +11,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from pclib import _bankfile
+from pclib._device import available_memory, gibibytes
 from pclib.backbones import Backbone
 from pclib.detector import Scores
 from pclib.extraction import Progress, checked, chosen_backbone, digests, read_good
@@ -34,6 +35,7 @@ class Method(ABC):
 
     kind: ClassVar[str]  # as in bank files and configurations
     levels: ClassVar[Mapping[str, tuple[str, ...]]]  # family of backbones: the layers that the method takes
+    smaller: ClassVar[str]  # what to do where it does not fit into the memory
 
     def __init__(
         self,
@@ -67,8 +69,8 @@ class Method(ABC):
         """Bytes that learning from so many pictures takes, beside the pictures."""
 
     @abstractmethod
-    def check(self, pictures: int) -> None:
-        """Raise ValueError or MemoryError if so many pictures are too few or too many to learn from."""
+    def check_number(self, pictures: int) -> None:
+        """Raise ValueError if so many pictures are too few to learn from."""
 
     @abstractmethod
     def learn(self, pictures: Pictures, progress: Progress = tqdm) -> Learned:
@@ -77,6 +79,17 @@ class Method(ABC):
     @abstractmethod
     def score_pictures(self, pictures: Pictures, progress: Progress = tqdm) -> Scores:
         """As `score`, of framed pictures. Raises RuntimeError before `fit`."""
+
+    def check(self, pictures: int) -> None:
+        """Raise ValueError or MemoryError if so many pictures are too few or too many to learn from."""
+        self.check_number(pictures)
+        needed = self.memory(pictures)
+        available = min(available_memory(), available_memory(self.backbone.device))
+        if needed > available:
+            raise MemoryError(
+                f"{type(self).__name__} needs {gibibytes(needed)} to learn from {pictures} pictures, and "
+                f"{gibibytes(available)} are available: {self.smaller}"
+            )
 
     def fit(self, samples: Sequence[Sample], *, skip_bad: bool = False, progress: Progress = tqdm) -> Self:
         """Learn from good samples. Returns itself.

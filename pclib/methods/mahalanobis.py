@@ -14,7 +14,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from tqdm.auto import tqdm
 
-from pclib._checks import at_least
+from pclib._checks import at_least, fraction
 from pclib.backbones import Backbone
 from pclib.detector import Scores
 from pclib.extraction import Progress, feature_maps
@@ -42,6 +42,7 @@ class MahalanobisAD(Method):
         "resnet": ("maxpool", "layer1", "layer2", "layer3", "layer4"),
         "efficientnet": ("bn1", *(f"blocks.{i}" for i in range(7)), "bn2"),
     }
+    smaller = "give fewer pictures, a smaller augmentation=, or fewer layers="
 
     def __init__(
         self,
@@ -57,9 +58,7 @@ class MahalanobisAD(Method):
         precision: str = "float32",
     ) -> None:
         super().__init__(backbone, layers, resize, crop, device, precision)
-        if npca is not None and not 0 < npca < 1:
-            raise ValueError(f"npca must be a share of variance in (0, 1), or None, got {npca!r}; for 1 % write 0.01")
-        self.npca = None if npca is None else float(npca)
+        self.npca = None if npca is None else float(fraction("npca, a share of variance,", npca, open_end=True))
         self.augmentation, self.seed = at_least("augmentation", augmentation, 0), at_least("seed", seed, 0)
 
     @property
@@ -71,7 +70,7 @@ class MahalanobisAD(Method):
         altered = 3 * pictures * self.framing.crop**2 if self.augmentation else 0
         return altered + 8 * (pictures * copies * (sum(widths) + 3 * max(widths)) + 3 * max(widths) ** 2)
 
-    def check(self, pictures: int) -> None:
+    def check_number(self, pictures: int) -> None:
         if pictures * max(1, self.augmentation) < FEWEST:
             raise ValueError(
                 f"{pictures} good pictures are too few to tell how much to shrink their covariance; give {FEWEST}, or "
@@ -128,7 +127,7 @@ def pooled(backbone: Backbone, pictures: Pictures, what: str, progress: Progress
 def gaussian(vectors: np.ndarray, level: str, npca: float | None = None) -> Learned:
     """Mean and lower factor of the shrunk covariance of vectors (n, d); with npca, along the least varying directions.
 
-    Raises ValueError, naming the level, if all vectors are equal.
+    Raises ValueError, naming the level, if all vectors are equal, or copies of only two.
     """
     from sklearn.covariance import ledoit_wolf
 
@@ -144,8 +143,8 @@ def gaussian(vectors: np.ndarray, level: str, npca: float | None = None) -> Lear
         learned["factor"] = cholesky(covariance, lower=True)
     except LinAlgError as error:
         raise ValueError(
-            f"{level}: all {len(vectors)} pictures have the same features, so that nothing can be told from them; give "
-            "pictures that differ as good ones do"
+            f"{level}: all {len(vectors)} pictures have the same features, or those of only two, which cannot tell how "
+            "good pictures vary; give pictures that differ as good ones do"
         ) from error
     return learned
 

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 from tqdm.auto import tqdm
 
+from pclib._checks import fraction
 from pclib.backbones import Backbone
 from pclib.detector import Scores
 from pclib.extraction import Progress
@@ -33,6 +34,7 @@ class OCSVM(Method):
 
     kind = "ocsvm"
     levels: ClassVar = {"resnet": ("layer4",), "efficientnet": ("bn2",)}
+    smaller = "give fewer pictures, or fewer layers="
 
     def __init__(
         self,
@@ -46,9 +48,7 @@ class OCSVM(Method):
         precision: str = "float32",
     ) -> None:
         super().__init__(backbone, layers, resize, crop, device, precision)
-        if not 0 < nu <= 1:
-            raise ValueError(f"nu must lie in (0, 1], got {nu!r}; for 10 % write 0.1")
-        self.nu = float(nu)
+        self.nu = float(fraction("nu", nu))
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class OCSVM(Method):
     def memory(self, pictures: int) -> int:
         return 16 * pictures * sum(shape[0] for shape in self.shapes.values())
 
-    def check(self, pictures: int) -> None:
+    def check_number(self, pictures: int) -> None:
         """Two are enough."""
 
     def learn(self, pictures: Pictures, progress: Progress = tqdm) -> Learned:

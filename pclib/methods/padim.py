@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from tqdm.auto import tqdm
 
 from pclib._checks import at_least
-from pclib._device import available_memory, gibibytes
 from pclib.backbones import Backbone
 from pclib.detector import Scores
 from pclib.extraction import Progress, feature_maps
@@ -26,7 +25,8 @@ from pclib.scoring import AnomalyMaps, image_scores
 
 SIGMA = 4.0
 AT_ONCE = 16  # pictures that statistics and distances are computed of together
-PLACES = 128  # covariances that are factored together
+PLACES = 128  # covariances that are kept and factored together
+ROUNDING = 1e-12  # of a channel's variance: of less than that by itself, float32 features know nothing
 
 
 class PaDiM(Method):
@@ -42,6 +42,7 @@ class PaDiM(Method):
 
     kind = "padim"
     levels: ClassVar = {"resnet": ("layer1", "layer2", "layer3"), "efficientnet": ("blocks.1", "blocks.2", "blocks.4")}
+    smaller = "keep fewer channels=, a smaller crop=, or deeper layers="
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class PaDiM(Method):
         channels = None if channels is None else at_least("channels", channels, 1)
         if channels is not None and channels > total:
             raise ValueError(f"channels={channels}, but {', '.join(self.backbone.layers)} have {total}: give fewer")
-        if not 0 <= epsilon < float("inf"):
+        if not isinstance(epsilon, int | float | np.number) or not 0 <= epsilon < float("inf"):
             raise ValueError(f"epsilon must be a number of at least 0, got {epsilon!r}")
         self.channels, self.epsilon, self.seed = channels, float(epsilon), at_least("seed", seed, 0)
         self.kept = np.sort(np.random.default_rng(self.seed).permutation(total)[:channels])
@@ -76,44 +77,45 @@ class PaDiM(Method):
         d = len(self.kept)
         return 8 * self.places * d * (d + 3 * AT_ONCE)
 
-    def check(self, pictures: int) -> None:
-        d, places = len(self.kept), self.places
+    def check_number(self, pictures: int) -> None:
+        d = len(self.kept)
         if pictures <= d and self.epsilon == 0:
             raise ValueError(
                 f"{pictures} pictures leave the covariance of {d} channels singular: give more than {d}, keep fewer "
                 "channels, or an epsilon above 0"
             )
-        needed, available = self.memory(pictures), available_memory(self.backbone.device)
-        if needed > available:
-            raise MemoryError(
-                f"covariances of {d} channels at {places} places take {gibibytes(needed)}, and {gibibytes(available)} "
-                "are available: keep fewer channels=, a smaller crop=, or deeper layers="
-            )
 
     def learn(self, pictures: Pictures, progress: Progress = tqdm) -> Learned:
-        d = len(self.kept)
-        moments = Moments(self.places, d, self.backbone.device)
+        d, places = len(self.kept), self.places
+        parts = [slice(first, min(first + PLACES, places)) for first in range(0, places, PLACES)]
+        moments = [Moments(part.stop - part.start, d, self.backbone.device) for part in parts]
         for _, vectors in self._vectors(pictures, self.kept, "features", progress):
-            moments.add(vectors)
-        covariance = moments.covariance()
-        # Factors are kept in half the bytes, and written over what has been factored: never both whole.
-        factors = covariance.view(-1).view(torch.float32)[: covariance.numel()].view(covariance.shape)
-        for first in range(0, len(covariance), PLACES):
-            part = slice(first, first + PLACES)
-            regular = covariance[part] + self.epsilon * torch.eye(d, device=covariance.device)
-            factor, wrong = torch.linalg.cholesky_ex(regular)
-            if wrong.any():
-                place = divmod(first + int(wrong.nonzero()[0]), self.grid[1])
-                raise ValueError(
-                    f"the covariance at place {place} is singular with epsilon={self.epsilon:g}: some channels hardly "
-                    "vary there; give a larger epsilon, or keep fewer channels"
-                )
-            factors[part] = factor
+            for part, known in zip(parts, moments, strict=True):
+                known.add(vectors[:, part])
+        mean, factor = np.empty((places, d), np.float32), np.empty((places, d, d), np.float32)
+        for part in parts:
+            known = moments.pop(0)  # let go of as soon as it is factored: never are both there in full
+            mean[part] = known.mean.cpu()
+            factor[part] = self._factored(known.covariance(), part.start).cpu()
         return {
             "channels": self.kept,
-            "mean": moments.mean.float().reshape(*self.grid, d).cpu().numpy(),
-            "factor": factors.reshape(*self.grid, d, d).cpu().numpy(),
+            "mean": mean.reshape(*self.grid, d),
+            "factor": factor.reshape(*self.grid, d, d),
         }
+
+    def _factored(self, covariance: torch.Tensor, first: int) -> torch.Tensor:
+        """Lower factors of covariances (n, d, d), to which epsilon is added; `first` is the number of their place."""
+        covariance.diagonal(dim1=1, dim2=2).add_(self.epsilon)
+        factor, wrong = torch.linalg.cholesky_ex(covariance)
+        alone, variance = (values.diagonal(dim1=1, dim2=2) for values in (factor, covariance))
+        wrong = (wrong > 0) | (alone.square() < ROUNDING * variance).any(1)
+        if wrong.any():
+            place = divmod(first + int(wrong.nonzero()[0]), self.grid[1])
+            raise ValueError(
+                f"the covariance at place {place} is singular with epsilon={self.epsilon:g}: some channels hardly vary "
+                "there, or follow from others; give a larger epsilon, or keep fewer channels"
+            )
+        return factor
 
     def score_pictures(self, pictures: Pictures, progress: Progress = tqdm) -> Scores:
         learned, patches = self.known(), np.empty((len(pictures.samples), *self.grid), np.float32)

@@ -13,7 +13,6 @@ import torch
 from tqdm.auto import tqdm
 
 from pclib._checks import at_least
-from pclib._device import available_memory, gibibytes
 from pclib.backbones import Backbone
 from pclib.detector import Scores
 from pclib.extraction import Progress, feature_maps
@@ -43,6 +42,7 @@ class SPADE(Method):
         "resnet": ("layer1", "layer2", "layer3", "layer4"),
         "efficientnet": ("blocks.1", "blocks.2", "blocks.4", "bn2"),
     }
+    smaller = "give fewer pictures, a smaller crop=, or fewer or deeper layers="
 
     def __init__(
         self,
@@ -70,19 +70,16 @@ class SPADE(Method):
     def memory(self, pictures: int) -> int:
         return 4 * pictures * sum(channels * rows * columns for channels, rows, columns in self.shapes.values())
 
-    def check(self, pictures: int) -> None:
+    def check_number(self, pictures: int) -> None:
         if pictures < self.neighbors:
             raise ValueError(
                 f"{pictures} good pictures are fewer than neighbors={self.neighbors}: give more, or lower it"
             )
         fewest = min(rows * columns for _, rows, columns in list(self.shapes.values())[:-1])
         if self.patches > self.neighbors * fewest:
-            raise ValueError(f"patches={self.patches}, but {self.neighbors} pictures have {self.neighbors * fewest}")
-        needed, available = self.memory(pictures), available_memory()
-        if needed > available:
-            raise MemoryError(
-                f"the features of {pictures} pictures take {gibibytes(needed)}, and {gibibytes(available)} are "
-                "available: give fewer pictures, a smaller crop=, or fewer or deeper layers="
+            raise ValueError(
+                f"patches={self.patches}, but neighbors={self.neighbors} pictures have {self.neighbors * fewest} in "
+                "their smallest map: lower it, or raise neighbors="
             )
 
     def learn(self, pictures: Pictures, progress: Progress = tqdm) -> Learned:

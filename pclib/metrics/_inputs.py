@@ -49,16 +49,6 @@ def masks_and_maps(masks: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.
     return masks, maps
 
 
-def fraction(argument: str, value: float, *, open_end: bool = False) -> float:
-    """`value` if it lies in (0, 1], or in (0, 1) with an open end; else ValueError."""
-    if not isinstance(value, Real) or not 0 < value <= 1 or (open_end and value == 1):
-        raise ValueError(
-            f"{argument} must lie in (0, 1{')' if open_end else ']'}, got {value!r}"
-            + (f"; for {value:g} % write {value / 100:g}" if isinstance(value, Real) and 1 < value <= 100 else "")
-        )
-    return value
-
-
 def binary(argument: str, values: np.ndarray) -> np.ndarray:
     """`values` as bool; ValueError unless they are 0 and 1 only."""
     values = np.asarray(values)

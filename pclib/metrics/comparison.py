@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm, rankdata
 
-from pclib._checks import at_least, one_of
-from pclib.metrics._inputs import fraction, labels_and_scores, masks_and_maps
+from pclib._checks import at_least, fraction, one_of
+from pclib.metrics._inputs import labels_and_scores, masks_and_maps
 from pclib.metrics.bootstrap import draws, replicate
 from pclib.metrics.intervals import placements, resampled_auroc
 from pclib.metrics.pixels import pixel_metrics

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from pclib._checks import Undefined, some
-from pclib.metrics._inputs import fraction
+from pclib._checks import Undefined, fraction, some
 from pclib.metrics.intervals import auroc_interval, pixel_intervals
 from pclib.metrics.pixels import PixelMetrics, pixel_metrics
 from pclib.metrics.ranking import auroc

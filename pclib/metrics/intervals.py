@@ -14,8 +14,8 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit, ndtri, owens_t, stdtrit
 from scipy.stats import rankdata
 
-from pclib._checks import Undefined, at_least, one_of
-from pclib.metrics._inputs import fraction, labels_and_scores, masks_and_maps
+from pclib._checks import Undefined, at_least, fraction, one_of
+from pclib.metrics._inputs import labels_and_scores, masks_and_maps
 from pclib.metrics.bootstrap import draws, replicate
 from pclib.metrics.pixels import pixel_metrics
 from pclib.metrics.ranking import auroc

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pclib._checks import Undefined, at_least, one_of
-from pclib.metrics._inputs import fraction, masks_and_maps
+from pclib._checks import Undefined, at_least, fraction, one_of
+from pclib.metrics._inputs import masks_and_maps
 from pclib.metrics.placement import place
 from pclib.metrics.regions import Regions, find_regions, has_defect
 
