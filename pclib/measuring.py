@@ -211,7 +211,7 @@ def _pictures(cell: Cell, framing: Framing) -> tuple[Pictures, Pictures]:
     return _read(_open(cell), framing)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)  # all embedded categories, in two sizes
 def _drawn(category: str, framing: Framing, pictures: tuple[tuple[str, Any], ...]) -> tuple[Pictures, Pictures]:
     return _read(Toybox(category, **dict(pictures)), framing)
 

@@ -329,9 +329,22 @@ def test_another_methods_estimate_counts_pictures_copies_and_fits(tmp_path, monk
     )
     monkeypatch.setattr(forecast, "_measure_reading", lambda *_: {"each": 0.01, "defective": 0.01, "assumed": False})
     found = sweep.plan("S1", "MahalanobisAD", "washer", seeds=2).estimate(Store(tmp_path))
-    assert found.seconds == pytest.approx([1 + 80 * 0.01 + 2 * (2 + 40 * 10 * 0.1 + 40 * 0.2)])
+    # each picture as it is, and half of ten copies: 6 passes, where one copy takes 1.5
+    assert found.seconds == pytest.approx([1 + 80 * 0.01 + 2 * (2 + 40 * 4 * 0.1 + 40 * 0.2)])
     assert (found.cells, found.unknown, len(asked)) == (2, 0, 1)
     assert found.memory > 1e8 + 8 * 40 * 10 * 2000, "features of all copies, about 2,000 wide"
+
+
+def test_embedded_pictures_are_counted_once_for_all_methods_and_those_of_folders_for_each(tmp_path, monkeypatch):
+    costs = {"start": 1.0, "fit": 0.0, "fit_each": 0.0, "score_each": 0.0, "metrics": 0.0, "intervals": 0.0}
+    monkeypatch.setattr(forecast, "_measure_method", lambda row: {**costs, "seeded": False, "base": 1e8})
+    monkeypatch.setattr(forecast, "_measure_reading", lambda *_: {"each": 0.01, "defective": 0.01, "assumed": False})
+    both = ["SPADE", "OCSVM"]
+    found = sweep.plan("S1", both, ["washer", "weave"], data="toybox").estimate(Store(tmp_path))
+    assert sorted(found.seconds) == pytest.approx([1, 1, 1.8, 1.8])
+    pictures = sum(forecast._pictures(sweep.plan("S1", "OCSVM", "bottle", data="mvtec")[0]))
+    found = sweep.plan("S1", both, "bottle", data="mvtec").estimate(Store(tmp_path))
+    assert found.seconds == pytest.approx([1 + pictures * 0.01] * 2)
 
 
 def test_the_memory_of_a_group_follows_from_its_grid():
