@@ -140,11 +140,11 @@ class _Dispatcher:
         try:
             while self.waiting or self.busy:
                 workers = self._look()
+                limits = {w: USABLE * (about["memory_limit"] or inf) for w, about in workers.items() if _running(about)}
                 for worker in [w for w in self.busy if self._lost(w, workers)]:
                     yield from self._put_back(worker)
                 for worker in [w for w, (task, _) in self.busy.items() if task.status != "pending"]:
-                    yield from self._collect(worker, set(workers))
-                limits = {w: USABLE * (about["memory_limit"] or inf) for w, about in workers.items() if _running(about)}
+                    yield from self._collect(worker, set(workers), limits)
                 self._hand_out(limits)
                 yield from self._refuse_too_large(limits)
                 self.wake.wait(LOOK)
@@ -194,7 +194,7 @@ class _Dispatcher:
         if group.cells:
             self.waiting.insert(0, group)
 
-    def _collect(self, worker: str, workers: set[str]) -> Outcomes:
+    def _collect(self, worker: str, workers: set[str], limits: dict[str, float]) -> Outcomes:
         task, group = self.busy[worker]
         if task.status not in ("finished", "error"):  # lost or cancelled: nobody will measure it
             yield from self._put_back(worker, died=False)
@@ -217,6 +217,7 @@ class _Dispatcher:
             self.waiting.insert(0, group)
             if worker in workers and worker not in group.tried:
                 self._submit(worker, group)
+        self._hand_out(limits)  # so that no worker waits while the outcome is written down
         yield cell, outcome
 
     def _hand_out(self, limits: dict[str, float]) -> None:
