@@ -143,14 +143,18 @@ class Store:
         return rows
 
     def frame(self, *, latest: bool = True) -> pd.DataFrame:
-        """Measurements as a table, one line each: the last of every cell, or all of them."""
+        """Measurements as a table, one line each: the last of every cell, or all of them.
+
+        What a method does not have is missing there: those without maps count no regions.
+        """
         import pandas as pd
 
         newest = self.runs()
         rows = [row for row in self.rows() if not latest or row["run"] == newest[row["cell"]]]
-        return pd.DataFrame(
+        found = pd.DataFrame(
             [_flat(row) for row in rows], columns=None if rows else [c for c in COLUMNS if c not in JSON]
         )
+        return found.astype(dict.fromkeys(COUNTS, "Int64"))  # whole numbers, even where one is missing
 
     def scores(self, scores: str) -> dict[str, np.ndarray]:
         """The image scores of a measurement: name, defect and score of each test picture.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -214,6 +215,19 @@ def test_a_store_from_a_newer_version_or_that_is_damaged_is_refused(tmp_path):
     (tmp_path / "results.schema0.backup.sqlite").write_bytes(b"")
     with pytest.raises(ValueError, match=r"(?s)damaged .*schema0\.backup"):
         Store(tmp_path)
+
+
+def test_counts_stay_whole_numbers_beside_a_method_without_maps(tmp_path, measured):
+    cell, found = measured
+    mapless = Cell(EMBEDDED["OCSVM"], *(cell.data, cell.category, cell.seed))
+    kept = Store(tmp_path)
+    kept.add(cell, found)
+    kept.add(mapless, replace(found, counts={**found.counts, "n_regions": None}))
+    frame = kept.frame().set_index("configuration")
+    assert str(frame.n_regions["PatchCore-10"]) == str(found.counts["n_regions"]) and frame.n_regions.isna()["OCSVM"]
+    assert frame.n_good.tolist() == [found.counts["n_good"]] * 2
+    csv = kept.export(tmp_path / "all.csv").read_text()
+    assert f",{found.counts['n_anomalous']},{found.counts['n_regions']}," in csv
 
 
 def test_an_older_store_is_copied_and_brought_up_to_date_or_left_as_it_was(tmp_path, monkeypatch, measured):
