@@ -38,9 +38,10 @@ def at_least(argument: str, value: SupportsIndex, least: int) -> int:
 def fraction(argument: str, value: float, *, open_end: bool = False) -> float:
     """`value` if it lies in (0, 1], or in (0, 1) with an open end; else ValueError."""
     if not isinstance(value, Real) or not 0 < value <= 1 or (open_end and value == 1):
+        meant = value if isinstance(value, Real) and 1 < value <= 100 else 10
         raise ValueError(
-            f"{argument} must lie in (0, 1{')' if open_end else ']'}, got {value!r}"
-            + (f"; for {value:g} % write {value / 100:g}" if isinstance(value, Real) and 1 < value <= 100 else "")
+            f"{argument} must lie in (0, 1{')' if open_end else ']'}, got {value!r}; "
+            f"for {meant:g} % write {meant / 100:g}"
         )
     return value
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter1d
 from scipy.special import logsumexp
 
-from pclib._checks import percent
+from pclib._checks import fraction, percent
 from pclib.neighbors import MemoryBank, search
 
 ROUNDING = 1e-9  # 1 / 0.05 must count as 20
@@ -158,6 +158,4 @@ def good_needed(false_alarms: float) -> int:
 
     Raises ValueError for a rate outside (0, 1).
     """
-    if not 0 < false_alarms < 1:
-        raise ValueError(f"false_alarms must lie in (0, 1), got {false_alarms}; for 5 % write 0.05")
-    return int(np.ceil(1 / false_alarms - 1 - ROUNDING))
+    return int(np.ceil(1 / fraction("false_alarms", false_alarms, open_end=True) - 1 - ROUNDING))

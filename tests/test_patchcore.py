@@ -239,8 +239,8 @@ def test_saving_to_no_folder_is_refused(fitted, tmp_path):
 
 def test_bad_settings_are_refused_at_once():
     backbone = load_backbone("resnet18", weights="random")
-    for share, advice in ((0, ""), (-0.1, ""), (10, "; for 10 % write 0.1")):
-        with pytest.raises(ValueError, match=rf"coreset share must lie in \(0, 1\], got {share}{advice}$"):
+    for share in (0, -0.1, 10):
+        with pytest.raises(ValueError, match=rf"coreset share must lie in \(0, 1\], got {share}; for 10 % write 0.1"):
             PatchCore(backbone, coreset=share)
     with pytest.raises(ValueError, match="protocol must be one of 'official', 'paper'"):
         PatchCore(backbone, protocol="authors")

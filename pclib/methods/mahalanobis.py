@@ -58,7 +58,7 @@ class MahalanobisAD(Method):
         precision: str = "float32",
     ) -> None:
         super().__init__(backbone, layers, resize, crop, device, precision)
-        self.npca = None if npca is None else float(fraction("npca, a share of variance,", npca, open_end=True))
+        self.npca = None if npca is None else float(fraction("npca, a share of variance or None,", npca, open_end=True))
         self.augmentation, self.seed = at_least("augmentation", augmentation, 0), at_least("seed", seed, 0)
 
     @property
